@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: k-means, neighbours, greedy covers."""

@@ -1,0 +1,1 @@
+"""Budget, ledger of receipts, annotators."""

@@ -1,0 +1,1 @@
+"""The algorithm: acquire, learn, run; imports neither torch nor ray."""

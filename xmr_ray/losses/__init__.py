@@ -1,0 +1,1 @@
+"""One formula per file; nothing here learns."""

@@ -1,0 +1,1 @@
+"""Exact, blocked retrieval metrics in both directions."""

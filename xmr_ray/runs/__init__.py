@@ -1,0 +1,1 @@
+"""The run directory: what lies where, reading and writing it."""

@@ -1,0 +1,1 @@
+"""Uncertainty measures and the scoring of one descriptor."""

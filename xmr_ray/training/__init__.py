@@ -1,0 +1,1 @@
+"""Plain torch epoch loops of stage 1 and stage 2; the same code under Ray Train."""
