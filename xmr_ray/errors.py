@@ -6,6 +6,7 @@
     │   └── ReaderError      an outside dataset that cannot be read
     ├── LedgerError          labels, receipts and the budget
     ├── StrategyError        a strategy that was asked for what cannot be given
+    ├── RetrievalError       embeddings that cannot be ranked
     ├── RunError             a run directory: locked, foreign, or of another configuration
     │   └── CheckpointError  networks on disk that cannot be loaded
     ├── ResourceError        what is asked of the cluster could stall or does not exist
@@ -37,6 +38,10 @@ class LedgerError(XmrError):
 
 class StrategyError(XmrError):
     """A strategy was asked for what it cannot give."""
+
+
+class RetrievalError(XmrError):
+    """Embeddings cannot be ranked."""
 
 
 class RunError(XmrError):

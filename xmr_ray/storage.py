@@ -56,16 +56,22 @@ def size_of(path: str) -> int | None:
 
 
 def list_names(path: str) -> list[str]:
-    """Sorted names in a folder; empty where there is none."""
+    """Sorted names in a folder, unfinished files left out; empty where there is no folder. Raises `StorageError` if it cannot be listed."""
     filesystem, inner = resolve(path)
-    found = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    try:
+        found = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be listed ({error})") from error
     return sorted(info.base_name for info in found if ".part-" not in info.base_name)
 
 
 def make_folder(path: str) -> None:
-    """Create a folder with its parents; lawful if it exists."""
+    """Create a folder with its parents; lawful if it exists. Raises `StorageError` if it cannot be created."""
     filesystem, inner = resolve(path)
-    filesystem.create_dir(inner, recursive=True)
+    try:
+        filesystem.create_dir(inner, recursive=True)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: folder cannot be created ({error}); free space or check permissions and start again") from error
 
 
 def remove_folder(path: str) -> None:
@@ -93,10 +99,13 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file with its page checksums verified; raises `StorageError` if it cannot be read."""
+    """A Parquet file with its page checksums verified; raises `StorageError` if it cannot be read or lacks one of `columns`."""
     filesystem, inner = resolve(path)
     try:
         with filesystem.open_input_file(inner) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            present = file.schema_arrow.names
+            if absent := [name for name in columns or [] if name not in present]:  # Arrow would leave them out without a word
+                raise StorageError(f"{path}: has no column {absent[0]!r}; it holds {present}")
             return file.read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: cannot be read as Parquet ({error})") from error
@@ -122,9 +131,9 @@ def create_exclusive(path: str, data: bytes) -> bool:
     filesystem, inner = resolve(path)
     if not isinstance(filesystem, fs.LocalFileSystem):
         raise StorageError(f"{path}: exclusive creation needs a local or NFS path")
+    make_folder(os.path.dirname(inner))
     temporary = _temporary(inner)
     try:
-        Path(inner).parent.mkdir(parents=True, exist_ok=True)
         _put(temporary, data)
         _sync(temporary)
         os.link(temporary, inner)

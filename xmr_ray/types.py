@@ -34,17 +34,30 @@ def widen(features: NDArray[np.generic], dtype: FeatureDtype) -> Floats:
 def narrow(features: Floats, dtype: FeatureDtype) -> NDArray[np.generic]:
     """Features in their storage type, rounded to nearest even; the inverse of `widen`.
 
+    A finite number that the storage type cannot hold raises `CorpusError`; NaN and infinity pass as they are.
+
     >>> narrow(np.array([1.0, -2.0], dtype=np.float32), "bf16").tolist()
     [16256, 49152]
     """
     if dtype == "f32":
         return np.ascontiguousarray(features, dtype=np.float32)
     if dtype == "f16":
-        return features.astype(np.float16)
+        with np.errstate(over="ignore"):
+            halves = features.astype(np.float16)
+        _check_range(features, halves, dtype)
+        return halves
     bits = np.ascontiguousarray(features, dtype=np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     rounded = np.where(np.isnan(features), np.uint32(0x7FC0), rounded)
-    return rounded.astype(np.uint16)
+    narrowed = rounded.astype(np.uint16)
+    _check_range(features, widen(narrowed, dtype), dtype)
+    return narrowed
+
+
+def _check_range(features: Floats, narrowed: NDArray[np.generic], dtype: FeatureDtype) -> None:
+    lost = np.isinf(narrowed) & np.isfinite(features)
+    if lost.any():
+        raise CorpusError(f"feature {features[lost].flat[0]} does not fit {dtype}; store these features as f32, or scale them first")
 
 
 @dataclass(frozen=True)
@@ -94,18 +107,20 @@ class LabelSet:
     classes: NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        repeated = np.flatnonzero(np.diff(self.pair_ids_L) <= 0)
+        repeated = np.flatnonzero(self.pair_ids_L[1:] <= self.pair_ids_L[:-1])
         if len(repeated):
             raise CorpusError(f"label set: pair_id {self.pair_ids_L[repeated[0] + 1]} is repeated or out of order; expected ascending, distinct ids")
 
     @classmethod
     def of(cls, pair_ids: Iterable[int] | Ids, rows: Sequence[Sequence[int]]) -> "LabelSet":
-        """Labels from one list of classes per pair, in any order of pairs.
+        """Labels from one list of classes per pair, in any order of pairs; raises `CorpusError` if there are not as many lists as pairs.
 
         >>> LabelSet.of([7, 3], [[0, 2], [1]]).dense([3, 7], num_classes=3).tolist()
         [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
         """
         ids = np.asarray(list(pair_ids), dtype=np.int64)
+        if len(ids) != len(rows):
+            raise CorpusError(f"label set: {len(ids)} pairs but {len(rows)} lists of classes; give one list for each pair")
         order = np.argsort(ids, kind="stable")
         lengths = np.array([len(rows[i]) for i in order], dtype=np.int64)
         flat = [c for i in order for c in rows[i]]
@@ -144,14 +159,22 @@ class LabelSet:
         return LabelSet(ids[order], offsets, np.concatenate([self.classes, other.classes])[source])
 
     def dense(self, pair_ids: Ids | Sequence[int], *, num_classes: int) -> Floats:
-        """Multi-hot labels (B, C) float32 in the order of `pair_ids`; ids that this set does not hold get a row of zeros."""
+        """Multi-hot labels (B, C) float32 in the order of `pair_ids`; ids that this set does not hold get a row of zeros.
+
+        A class outside `0 .. num_classes - 1` raises `CorpusError`.
+        """
         at = self.positions(pair_ids)
         dense_BC = np.zeros((len(at), num_classes), dtype=np.float32)
         known = np.flatnonzero(at >= 0)
         lengths = self.offsets[at[known] + 1] - self.offsets[at[known]]
         ends = np.cumsum(lengths)
         source = np.repeat(self.offsets[at[known]] - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
-        dense_BC[np.repeat(known, lengths), self.classes[source]] = 1.0
+        rows, classes = np.repeat(known, lengths), self.classes[source]
+        wrong = np.flatnonzero((classes < 0) | (classes >= num_classes))
+        if len(wrong):
+            pair_id = np.asarray(pair_ids)[rows[wrong[0]]]
+            raise CorpusError(f"label set: pair_id {pair_id} has class {classes[wrong[0]]}, expected 0 to {num_classes - 1}")
+        dense_BC[rows, classes] = 1.0
         return dense_BC
 
 
@@ -216,13 +239,19 @@ class TrainedNetworks:
 
 @dataclass(frozen=True)
 class DirectionReport:
-    """Retrieval in one direction: mean average precision over the whole ranking, within 50, and own-pair recall at k."""
+    """Retrieval in one direction, averaged over queries that have a relevant item (NaN if none has).
+
+    Mean average precision over the whole ranking, within 50 (normalised by the hits within the 50), within the number of relevant items;
+    own-pair recall at k over all queries whose pair is in the gallery (empty if none is); NDCG at k graded by the number of shared labels.
+    """
 
     map_all: float
     map_50: float
     recall: Mapping[int, float]
     num_queries: int
     num_without_relevant: int
+    map_r: float = float("nan")
+    ndcg: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

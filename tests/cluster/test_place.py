@@ -1,0 +1,54 @@
+import pytest
+
+from xmr_ray.cluster.place import place_scoring, place_training
+from xmr_ray.cluster.session import Session
+from xmr_ray.config import Resources, ScoringSettings, TrainingSettings
+from xmr_ray.errors import ResourceError
+
+
+def session(cpus, gpus=0, *, own=True):
+    return Session(own=own, cpus=cpus, gpus=gpus, node_ids=("a",))
+
+
+@pytest.mark.parametrize(("cpus", "expected"), [(1, 1), (2, 2), (8, 8), (64, 64)])
+def test_auto_takes_one_scoring_actor_per_cpu_and_leaves_half_a_cpu(cpus, expected):
+    placed = place_scoring(session(cpus), ScoringSettings(), Resources())
+    assert placed.count == expected
+    assert placed.count * placed.cpus <= cpus - 0.5
+    assert placed.gpus == 0
+
+
+def test_auto_takes_one_scoring_actor_per_gpu():
+    placed = place_scoring(session(16, 2), ScoringSettings(), Resources(use_gpu=True))
+    assert (placed.count, placed.gpus) == (2, 1.0)
+
+
+def test_too_many_scoring_actors_are_refused():
+    with pytest.raises(ResourceError, match="scoring actors"):
+        place_scoring(session(2), ScoringSettings(num_actors=4), Resources())
+
+
+@pytest.mark.parametrize(
+    ("found", "use_gpu", "expected"),
+    [
+        (session(2), False, 0),
+        (session(2, own=False), False, 1),
+        (session(8, 1), True, 0),
+        (session(8, 4), True, 4),
+        (session(8, 4, own=False), True, 4),
+    ],
+)
+def test_auto_takes_local_mode_only_in_a_session_of_our_own_when_one_process_is_enough(found, use_gpu, expected):
+    assert place_training(found, TrainingSettings(), Resources(use_gpu=use_gpu)).count == expected
+
+
+def test_threads_are_shared_out():
+    assert place_training(session(8), TrainingSettings(), Resources()).threads == 8
+    assert place_training(session(8), TrainingSettings(num_workers=4), Resources()).threads == 2
+    assert place_training(session(2), TrainingSettings(num_workers=2), Resources()).threads == 1
+    assert place_training(session(8), TrainingSettings(threads_per_worker=3), Resources()).threads == 3
+
+
+def test_workers_that_hold_every_cpu_are_refused():
+    with pytest.raises(ResourceError, match="Train workers"):
+        place_training(session(2), TrainingSettings(num_workers=2, cpus_per_worker=1.0), Resources())

@@ -1,0 +1,45 @@
+"""Small corpora for everybody's tests."""
+
+import pytest
+from hypothesis import settings
+
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.write import CorpusWriter
+from xmr_ray.readers.synthetic import SyntheticReader
+
+# A shared machine makes single timings lie, so no example has a deadline.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+
+
+def write_tiny(path, *, multi_label, seed):
+    reader = SyntheticReader(
+        num_train=600,
+        num_validation=80,
+        num_test=160,
+        image_dim=24,
+        text_dim=16,
+        num_classes=5,
+        latent_dim=6,
+        multi_label=multi_label,
+        clump_share=0.2,
+        num_clumps=4,
+        seed=seed,
+    )
+    source = reader.read()
+    with CorpusWriter(str(path), source.schema, rows_per_file=250, row_group_rows=64) as writer:
+        for split, records in source.shards():
+            writer.write(split, records)
+    return PairedCorpus.open(str(path))
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """600 / 80 / 160 pairs, image 24, text 16, 5 classes, multi-label, float32; three train files of row groups of 64 rows and fewer."""
+    return write_tiny(tmp_path_factory.mktemp("corpora") / "tiny", multi_label=True, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_single(tmp_path_factory):
+    """As `tiny_corpus`, but every pair has exactly one label."""
+    return write_tiny(tmp_path_factory.mktemp("corpora") / "tiny-single", multi_label=False, seed=2)

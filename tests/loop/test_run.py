@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from xmr_ray import storage
+from xmr_ray.labels.annotators import Answers, Pending
+from xmr_ray.labels.ledger import read_receipt
+from xmr_ray.loop.run import run_rounds
+from xmr_ray.strategies.random import Random
+
+WRITES = ("write_whole", "write_table", "create_exclusive")
+
+
+class KillError(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+def results_of(run):
+    return [
+        (place.read_selection().pair_ids_n.tolist(), read_receipt(place.receipt).pair_ids.tolist(), place.read_report()["retrieval"])
+        for place in run.directory.rounds()
+    ]
+
+
+def test_the_loop_spends_the_budget_and_never_buys_twice(make_run, ids, truth):
+    run = make_run()
+    state = run_rounds(run)
+    assert state.ledger.sizes == (20, 15, 15, 10)
+    assert len(np.unique(state.ledger.bought_ids)) == 60
+    assert np.isin(state.ledger.bought_ids, ids).all()
+    np.testing.assert_array_equal(
+        state.ledger.labels.dense(state.ledger.bought_ids, num_classes=5), truth.dense(state.ledger.bought_ids, num_classes=5)
+    )
+    assert [report["num_bought"] for report in state.history] == [20, 35, 50, 60]
+    expected = ["seed", "train 0", "evaluate 0"]
+    for k in (1, 2, 3):
+        expected += [f"score {k - 1}", f"train {k}", f"evaluate {k}"]
+    assert run.engine.calls == expected, "each round scores with the round before's networks, once"
+
+
+def test_a_strategy_that_needs_no_column_runs_no_network_over_the_pool(make_run):
+    run = make_run(strategy=Random())
+    run_rounds(run)
+    assert not [call for call in run.engine.calls if call.startswith("score")]
+
+
+def test_a_finished_run_does_nothing_when_started_again(make_run):
+    run_rounds(make_run())
+    again = make_run()
+    state = run_rounds(again)
+    assert again.engine.calls == []
+    assert len(state.history) == 4
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the write", "after the write"])
+def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_run, monkeypatch, late):
+    whole = make_run("whole")
+    run_rounds(whole)
+    expected = results_of(whole)
+
+    def killed_at(n):
+        count = [0]
+
+        def wrap(function):
+            def counted(*arguments, **options):
+                count[0] += 1
+                if count[0] == n and not late:
+                    raise KillError
+                result = function(*arguments, **options)
+                if count[0] == n:
+                    raise KillError
+                return result
+
+            return counted
+
+        with monkeypatch.context() as patch:
+            for name in WRITES:
+                patch.setattr(storage, name, wrap(getattr(storage, name)))
+            run = make_run(f"killed-{n}")
+            try:
+                run_rounds(run)
+            except KillError:
+                return True
+            return False
+
+    n = 1
+    while killed_at(n):
+        resumed = make_run(f"killed-{n}")
+        run_rounds(resumed)
+        assert results_of(resumed) == expected
+        n += 1
+    assert n > 30, "every write of four rounds was a moment to be killed at"
+
+
+class Slow:
+    """An annotator of whom half the answers come only when asked again."""
+
+    def __init__(self, truth):
+        self.truth, self.asked, self.requests, self.patience = truth, None, 0, 1
+
+    def request(self, selection):
+        self.asked = selection.pair_ids_n
+        self.requests += 1
+
+    def collect(self):
+        if self.patience:
+            self.patience -= 1
+            return Pending(num_answered=len(self.asked) // 2, num_asked=len(self.asked))
+        told, untold = self.asked[1:], self.asked[:1]
+        return Answers(self.truth.take(told), np.sort(untold))
+
+
+def test_pending_answers_stop_the_loop_and_the_same_pairs_are_asked_for_again(make_run, truth):
+    annotator = Slow(truth)
+    state = run_rounds(make_run(annotator=annotator))
+    assert state.pending == Pending(10, 20)
+    assert state.ledger.sizes == ()
+    first = annotator.asked.tolist()
+    state = run_rounds(make_run(annotator=annotator, purchases=(20,)))
+    assert annotator.asked.tolist() == first
+    assert state.pending is None
+    assert state.ledger.num_bought == 20
+    assert len(state.ledger.labels) == 19, "a pair of which nobody can tell is paid for and has no labels"

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from xmr_ray import storage
+from xmr_ray.errors import LedgerError
+from xmr_ray.labels.annotators import Answers
+from xmr_ray.loop.run import run_rounds
+from xmr_ray.loop.state import LoopState
+from xmr_ray.loop.steps import acquire, learn
+from xmr_ray.types import EMPTY_LABELS
+
+
+class Wrong:
+    def request(self, selection):
+        self.asked = selection.pair_ids_n
+
+    def collect(self):
+        return Answers(EMPTY_LABELS, np.sort(self.asked)[1:])
+
+
+def test_answers_to_another_question_are_refused_before_anything_is_paid(make_run):
+    run = make_run(annotator=Wrong())
+    with pytest.raises(LedgerError, match="20 pairs were asked for, but the annotator answered 19 other ones"):
+        acquire(run, LoopState())
+    assert not storage.exists(run.directory.round(0).receipt)
+
+
+def test_learn_reports_what_was_bought_and_drops_the_bulk_of_older_rounds(make_run):
+    run = make_run()
+    state = learn(run, acquire(run, LoopState()))
+    report = state.history[0]
+    assert (report["round"], report["num_bought"], report["arm"], report["seed"], report["space"]) == (0, 20, "entropy", 4, "prob")
+    assert report["training"] == {"num_labels": 20}
+    assert report["retrieval"]["prob"]["map_mean"] == report["retrieval"]["prob"]["i2t"]["map_all"]
+    state = acquire(run, state)
+    assert storage.exists(run.directory.round(0).folder("scores"))
+    learn(run, state)
+    assert not storage.exists(run.directory.round(0).folder("scores"))
+    assert storage.exists(run.directory.round(0).receipt)
+
+
+def test_networks_that_were_trained_are_not_trained_again(make_run):
+    run = make_run()
+    state = acquire(run, LoopState())
+    run.engine.train(run.directory.round(0), bought=state.ledger.labels, seed=4)
+    learn(run, state)
+    assert run.engine.calls.count("train 0") == 1
+    run_rounds(make_run())

@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+import pytest
+
+from xmr_ray.errors import RunError
+from xmr_ray.runs.directory import RunDirectory, read_json
+from xmr_ray.types import Selection
+
+
+def test_a_selection_reads_back_with_its_reasons_in_its_order(tmp_path):
+    place = RunDirectory(str(tmp_path)).round(3)
+    assert place.read_selection() is None
+    selection = Selection(np.array([7, 2, 5]), np.array([0.9, 0.9, 0.1]), {"entropy": np.array([1.5, 0.25, 0.125])})
+    place.write_selection(selection)
+    back = place.read_selection()
+    assert back.pair_ids_n.tolist() == [7, 2, 5]
+    assert back.utility_n.tolist() == [0.9, 0.9, 0.1]
+    assert back.reasons["entropy"].tolist() == [1.5, 0.25, 0.125]
+
+
+def test_rounds_are_listed_in_order_and_a_report_finishes_one(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    for index in (11, 2):
+        run.round(index).write_report({"round": index})
+    assert [place.index for place in run.rounds()] == [2, 11]
+    assert run.round(2).read_report() == {"round": 2}
+    assert run.round(3).read_report() is None
+
+
+def test_a_run_is_begun_once_and_refuses_another_configuration(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    run.begin("a: 1\n", "f" * 64)
+    run.begin("a: 1\n", "f" * 64)
+    assert run.fingerprint() == "f" * 64
+    with pytest.raises(RunError, match=r"another configuration or corpus \(fingerprint ffffffffffff, now 000000000000\).*--accept-change"):
+        run.begin("a: 2\n", "0" * 64)
+    assert "a: 1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_change_that_is_asked_for_keeps_the_earlier_configuration(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    run.begin("a: 1\n", "f" * 64)
+    run.begin("a: 2\n", "0" * 64, accept_change=True)
+    assert run.fingerprint() == "0" * 64
+    assert "a: 1" in (tmp_path / "config.ffffffffffff.yaml").read_text()
+
+
+def test_an_edited_configuration_is_told(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(RunError, match="not to be edited"):
+        RunDirectory(str(tmp_path)).fingerprint()
+
+
+def test_a_choice_is_made_once(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    assert run.choice("training.num_workers", 0) == 0
+    assert RunDirectory(str(tmp_path)).choice("training.num_workers", 4) == 0
+    assert run.choice("other", "x") == "x"
+    assert json.loads((tmp_path / "choices.json").read_text()) == {"other": "x", "training.num_workers": 0}
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(RunError, match=r"report\.json: not valid JSON"):
+        read_json(str(tmp_path / "report.json"))

@@ -1,0 +1,40 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from xmr_ray.errors import RunError
+from xmr_ray.runs.lock import exclusive
+
+HOLD = "import sys,time; from xmr_ray.runs.lock import exclusive\nwith exclusive(sys.argv[1]):\n    print('held', flush=True); time.sleep(60)"
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_run_is_taken_over(tmp_path):
+    path = str(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline().strip() == "held"
+            with pytest.raises(RunError, match=rf"another process works on this run .*\"pid\": {holder.pid}"), exclusive(path):
+                pass
+        finally:
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+    started = time.monotonic()
+    with exclusive(path):
+        assert time.monotonic() - started < 5
+
+
+def test_the_same_process_is_refused_too_and_the_lock_is_released_on_the_way_out(tmp_path):
+    path = str(tmp_path)
+    with exclusive(path), pytest.raises(RunError, match="another process works on this run"), exclusive(path):
+        pass
+    with exclusive(path):
+        pass
+
+
+def test_object_stores_have_no_lock():
+    with pytest.raises(RunError, match="local or shared"), exclusive("mock://bucket/run"):
+        pass

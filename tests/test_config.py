@@ -1,0 +1,104 @@
+import pytest
+
+from xmr_ray import config
+from xmr_ray.config import Experiment, expand, load, to_yaml, validate
+from xmr_ray.errors import ConfigError
+
+
+def written(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = written(tmp_path, "budget: {total: 90, seed_pairs: 30}\nseeds: [3]\n")
+    found = load(path, ["budget.total=80", "strategy.kind=margin", "seeds=[1,2]"])
+    assert (found.budget.total, found.budget.seed_pairs, found.budget.per_round) == (80, 30, Experiment().budget.per_round)
+    assert found.strategy.kind == "margin"
+    assert found.seeds == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("budgt: {}", [], r"unknown key 'budgt', did you mean budget"),
+        ("budget: {totl: 3}", [], r"unknown key 'budget.totl', did you mean total"),
+        ("training: {num_wokers: 3}", [], r"unknown key 'training.num_wokers', did you mean num_workers"),
+        ("strategy: {kind: entropi}", [], r"strategy.*entropi.*'random', 'entropy', 'margin'"),
+        ("strategy: {kind: random, n: 3}", [], r"unknown key 'strategy.random.n'"),
+        ("budget: {total: many}", [], r"budget.total is 'many'"),
+        ("", ["budget.total"], r"override 'budget.total' has no '='"),
+        ("[1, 2]", [], r"cannot be read|expected keys and values"),
+        ("a: [", [], r"cannot be read as a configuration"),
+        ("arms: {full: {}}", [], r"an arm cannot be called 'full'"),
+        ("arms: {x: {budget: {totl: 3}}}", [], r"arms.x: unknown key 'budget.totl'"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path(tmp_path, text, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(written(tmp_path, text), overrides)
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(ConfigError, match="nowhere.yaml: no such configuration file"):
+        load("nowhere.yaml")
+
+
+def test_arms_and_seeds_expand_into_runs_with_their_own_configuration():
+    experiment = validate(
+        {"seeds": [0, 1], "full": True, "arms": {"random": {}, "entropy": {"strategy": {"kind": "entropy"}, "budget": {"total": 70}}}}, where="test"
+    )
+    runs = expand(experiment)
+    assert [run.run_id for run in runs] == ["random-s0", "entropy-s0", "random-s1", "entropy-s1", "full-s0"]
+    kinds = {run.run_id: (run.experiment.strategy.kind, run.experiment.budget.total) for run in runs}
+    assert kinds["random-s0"] == ("random", Experiment().budget.total)
+    assert kinds["entropy-s1"] == ("entropy", 70)
+    assert runs[-1].purchases(1234) == [1234]
+
+
+def test_without_arms_the_strategy_is_the_arm():
+    assert [run.run_id for run in expand(validate({"strategy": {"kind": "margin"}}, where="test"))] == ["margin-s0"]
+
+
+def test_the_fingerprint_covers_what_changes_results_and_nothing_else():
+    def mark(content, corpus="c"):
+        return expand(validate(content, where="test"))[0].fingerprint(corpus)
+
+    base = mark({})
+    for same in (
+        {"resources": {"num_cpus": 1}},
+        {"training": {"num_workers": 2}},
+        {"storage_path": "x"},
+        {"name": "y"},
+        {"scoring": {"batch_size": 7}},
+    ):
+        assert mark(same) == base
+    others = [{"budget": {"total": 7}}, {"strategy": {"kind": "margin"}}, {"seeds": [1]}, {"training": {"use_predicted": False}}]
+    marks = [mark(content) for content in others] + [mark({}, "another corpus")]
+    assert len({base, *marks}) == 6
+
+
+def test_a_configuration_survives_its_own_yaml(tmp_path):
+    experiment = validate({"arms": {"a": {"strategy": {"kind": "entropy"}}}, "training": {"num_workers": 2}}, where="test")
+    assert load(written(tmp_path, to_yaml(experiment))) == experiment
+
+
+def test_every_field_of_a_setting_is_described():
+    for model in (config.Experiment, config.Resources, config.ScoringSettings, config.CorpusSettings):
+        undescribed = [name for name, info in model.model_fields.items() if not info.description and name not in _SELF_EXPLAINING]
+        assert undescribed == [], model.__name__
+
+
+_SELF_EXPLAINING = {
+    "corpus",
+    "annotator",
+    "budget",
+    "seed_strategy",
+    "strategy",
+    "training",
+    "scoring",
+    "evaluation",
+    "resources",
+    "report",
+}

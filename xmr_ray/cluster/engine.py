@@ -1,0 +1,111 @@
+"""The engine: performs the loop's heavy steps on Ray, one after the other, so that what they hold never adds up."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from xmr_ray.cluster.evaluate import RankingJob, evaluate_split
+from xmr_ray.cluster.place import Placement, place_scoring, place_training
+from xmr_ray.cluster.reduce import BlockSource, reduce_blocks
+from xmr_ray.cluster.score import ScoringJob, score_split
+from xmr_ray.cluster.seeds import choose_typical_remotely
+from xmr_ray.cluster.session import Session
+from xmr_ray.cluster.train import TrainJob, needs_streaming, train_round
+from xmr_ray.config import Experiment
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.truth import open_truth
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory
+from xmr_ray.strategies import SeedStrategy
+from xmr_ray.strategies.choose import choose_over
+from xmr_ray.strategies.typical import Typical
+from xmr_ray.types import EMPTY_LABELS, FeatureDtype, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
+
+T = TypeVar("T")
+
+
+@dataclass
+class RayEngine:
+    """Performs the steps of one run inside a session; `num_passes` counts Ray Data passes over the corpus."""
+
+    session: Session
+    corpus: PairedCorpus
+    config: Experiment
+    directory: RunDirectory
+    num_passes: int = field(default=0, init=False)
+
+    def choose_seed_pairs(self, strategy: SeedStrategy, *, n: int, seed: int) -> Selection:
+        """The first purchase, from features alone or at random."""
+        if isinstance(strategy, Typical):
+            return choose_typical_remotely(self.corpus, strategy, n=n, seed=seed)
+        return choose_over(
+            lambda function, merge: self.reduce_scores(None, (), function, merge),
+            strategy,
+            bought=EMPTY_LABELS.pair_ids_L,
+            n=n,
+            seed=seed,
+            round_index=0,
+        )
+
+    def train(self, place: RoundDirectory, *, bought: LabelSet, seed: int) -> None:
+        """One fit: stage 1, predicted labels, stage 2."""
+        placement = self._training_placement()
+        training, resources = self.config.training, self.config.resources
+        job = TrainJob(
+            corpus=self.corpus,
+            place=place,
+            config=training,
+            bought=bought,
+            validation=open_truth(self.corpus, "validation") if training.validation == "split" else None,
+            seed=seed,
+            threads=placement.threads,
+            use_gpu=resources.use_gpu,
+            streamed=needs_streaming(self.corpus, placement, resident_mb=training.resident_mb),
+            max_failures=resources.max_failures,
+        )
+        train_round(job, placement)
+
+    def score_pool(self, place: RoundDirectory, networks: TrainedNetworks) -> None:
+        """Score every train pair that these networks have not scored yet."""
+        self._score(place, networks, split="train", dtype=self.config.scoring.embedding_dtype)
+
+    def reduce_scores(
+        self, place: RoundDirectory | None, columns: Sequence[str], function: Callable[[ScoreBlock], T], merge: Callable[[Sequence[T]], T]
+    ) -> T:
+        """Map and merge over the score blocks of a round, or over ids alone."""
+        return reduce_blocks(BlockSource(self.corpus, place.path if place else None, tuple(columns)), function, merge)
+
+    def evaluate(self, place: RoundDirectory, networks: TrainedNetworks) -> Mapping[str, RetrievalReport]:
+        """Embed the test split and rank it in both directions."""
+        self._score(place, networks, split="test", dtype="f32")
+        job = RankingJob(
+            root=place.path,
+            gallery=self.corpus.descriptors("test"),
+            labels=open_truth(self.corpus, "test"),
+            num_classes=self.corpus.schema.num_classes,
+            threads=1,
+        )
+        return evaluate_split(job)
+
+    def _score(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype) -> None:
+        placement = place_scoring(self.session, self.config.scoring, self.config.resources)
+        job = ScoringJob(
+            corpus_path=self.corpus.path,
+            split=split,
+            networks=networks,
+            output=place.path,
+            batch_size=self.config.scoring.batch_size,
+            dtype=dtype,
+            threads=placement.threads,
+            use_gpu=self.config.resources.use_gpu,
+        )
+        score_split(job, self.corpus.descriptors(split), placement)
+        self.num_passes += 1
+
+    def _training_placement(self) -> Placement:
+        chosen = place_training(self.session, self.config.training, self.config.resources)
+        if self.config.training.num_workers != "auto":
+            return chosen
+        count = int(self.directory.choice("training.num_workers", chosen.count))
+        if count == chosen.count:
+            return chosen
+        return place_training(self.session, self.config.training.model_copy(update={"num_workers": count}), self.config.resources)

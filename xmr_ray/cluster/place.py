@@ -1,0 +1,51 @@
+"""How many actors and workers a session carries: what `auto` means, in numbers."""
+
+from dataclasses import dataclass
+
+from xmr_ray.cluster.reservations import SPARE_CPUS, Reservation, check_reservations
+from xmr_ray.cluster.session import Session
+from xmr_ray.config import Resources, ScoringSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Processes of one kind and what each holds."""
+
+    count: int
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def place_scoring(session: Session, scoring: ScoringSettings, resources: Resources) -> Placement:
+    """Scoring actors: the configured number, or one per GPU, or one per CPU as far as half a CPU stays free.
+
+    Raises `ResourceError` if they could stall the cluster.
+    """
+    gpus = scoring.gpus_per_actor if resources.use_gpu else 0.0
+    count = scoring.num_actors
+    if count == "auto":
+        fitting = int((session.cpus - SPARE_CPUS + 1e-9) / scoring.cpus_per_actor)
+        wanted = int(session.gpus / gpus) if gpus else int(session.cpus / max(scoring.threads_per_actor, 1))
+        count = max(1, min(fitting, wanted))
+    reservation = Reservation("scoring actors", count, scoring.cpus_per_actor, gpus)
+    check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
+    return Placement(count, scoring.cpus_per_actor, gpus, scoring.threads_per_actor)
+
+
+def place_training(session: Session, training: TrainingSettings, resources: Resources) -> Placement:
+    """Train workers; 0 is Train's local mode, in the driver's own process.
+
+    `auto` takes local mode when the session is our own and one process is enough (no GPU to use, or one), else a worker per GPU,
+    or one. Raises `ResourceError` if they could stall the cluster.
+    """
+    gpus = 1.0 if resources.use_gpu else 0.0
+    count = training.num_workers
+    if count == "auto":
+        count = max(1, int(session.gpus)) if gpus else 1
+        count = 0 if session.own and count == 1 else count
+    if count:
+        reservation = Reservation("Train workers", count, training.cpus_per_worker, gpus)
+        check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
+    threads = training.threads_per_worker or max(1, int(session.cpus / max(count, 1)))
+    return Placement(count, training.cpus_per_worker, gpus, threads)

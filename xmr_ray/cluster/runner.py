@@ -1,0 +1,145 @@
+"""Experiments and single steps on Ray: opens the session, locks the run, builds the engine, and lets the loop work."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from xmr_ray import storage
+from xmr_ray.cluster.engine import RayEngine
+from xmr_ray.cluster.session import Session, open_session
+from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.truth import has_truth, open_truth
+from xmr_ray.errors import ConfigError, RunError
+from xmr_ray.labels.annotators import Oracle
+from xmr_ray.loop.run import run_rounds
+from xmr_ray.loop.state import LoopState, networks_of, restore
+from xmr_ray.loop.steps import Run
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory
+from xmr_ray.runs.lock import exclusive
+from xmr_ray.types import RetrievalReport
+
+OnRound = Callable[[ArmRun, LoopState], None]
+
+
+def experiment_path(experiment: Experiment) -> str:
+    """Folder of an experiment.
+
+    Raises:
+        ConfigError: a relative `storage_path` inside a submitted job, whose working directory is temporary.
+    """
+    path = experiment.storage_path
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in path and not os.path.isabs(path):
+        raise ConfigError(f"storage_path is {path!r}, but a submitted job's working directory is temporary; give an absolute path or a URI")
+    return storage.join(path, experiment.name)
+
+
+def run_experiment(experiment: Experiment, *, on_round: OnRound, accept_change: bool = False) -> Mapping[str, LoopState]:
+    """Run every arm with every seed to its end, one after the other; finished work is not done again. Returns states by run id."""
+    corpus = PairedCorpus.open(experiment.corpus.path)
+    runs = expand(experiment)
+    for arm_run in runs:
+        _check(arm_run, corpus)
+    folder = experiment_path(experiment)
+    states = {}
+    with open_session(experiment.resources) as session:
+        for arm_run in runs:
+            with prepared(arm_run, corpus, session, folder, accept_change=accept_change) as run:
+                states[arm_run.run_id] = run_rounds(run, lambda state, arm_run=arm_run: on_round(arm_run, state))  # type: ignore[misc]
+    return states
+
+
+@contextmanager
+def prepared(arm_run: ArmRun, corpus: PairedCorpus, session: Session, folder: str, *, accept_change: bool = False) -> Iterator[Run]:
+    """A run that is locked, checked against its configuration, and ready for the loop."""
+    config = arm_run.experiment
+    directory = RunDirectory(storage.join(folder, arm_run.run_id))
+    with exclusive(directory.path):
+        directory.begin(to_yaml(config), arm_run.fingerprint(corpus.fingerprint), accept_change=accept_change)
+        truth = open_truth(corpus, "train")
+        split = config.training.validation == "split"
+        yield Run(
+            directory=directory,
+            engine=RayEngine(session, corpus, config, directory),
+            strategy=config.strategy,
+            seed_strategy=config.seed_strategy,
+            annotator=Oracle(truth.take),
+            purchases=arm_run.purchases(corpus.num_pairs("train")),
+            arm=arm_run.arm,
+            seed=arm_run.seed,
+            space=config.evaluation.space,
+            num_validation_labels=corpus.num_pairs("validation") if split else 0,
+            keep_rounds=config.keep_rounds,
+        )
+
+
+def train_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> RoundDirectory:
+    """Train the networks of the last closed purchase, unless they are there."""
+    with _opened(experiment, arm=arm, seed=seed) as (run, state):
+        place = _last(run, state)
+        if networks_of(place) is None:
+            run.engine.train(place, bought=state.ledger.labels, seed=run.seed)
+        return place
+
+
+def score_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> RoundDirectory:
+    """Score the whole pool with the newest networks; the files lie in the round's folder."""
+    with _opened(experiment, arm=arm, seed=seed) as (run, state):
+        place = _newest(run, state)
+        networks = networks_of(place)
+        assert networks is not None
+        run.engine.score_pool(place, networks)
+        return place
+
+
+def evaluate_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> tuple[RoundDirectory, Mapping[str, RetrievalReport]]:
+    """Retrieval on the test split with the newest networks."""
+    with _opened(experiment, arm=arm, seed=seed) as (run, state):
+        place = _newest(run, state)
+        networks = networks_of(place)
+        assert networks is not None
+        return place, run.engine.evaluate(place, networks)
+
+
+def pick(experiment: Experiment, *, arm: str | None, seed: int | None) -> ArmRun:
+    """The one run that is meant; raises `ConfigError` with the choices when there are several or none."""
+    runs = expand(experiment)
+    found = [run for run in runs if (arm is None or run.arm == arm) and (seed is None or run.seed == seed)]
+    if len(found) != 1:
+        names = ", ".join(run.run_id for run in runs)
+        raise ConfigError(f"arm={arm} seed={seed} means {len(found)} runs; choose one of {names} with --arm and --seed")
+    return found[0]
+
+
+@contextmanager
+def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Iterator[tuple[Run, LoopState]]:
+    arm_run = pick(experiment, arm=arm, seed=seed)
+    corpus = PairedCorpus.open(experiment.corpus.path)
+    _check(arm_run, corpus)
+    with (
+        open_session(experiment.resources) as session,
+        prepared(arm_run, corpus, session, experiment_path(experiment)) as run,
+    ):
+        yield run, restore(run.directory)
+
+
+def _check(arm_run: ArmRun, corpus: PairedCorpus) -> None:
+    arm_run.purchases(corpus.num_pairs("train"))
+    needed: Sequence[str] = ("train", "test", *(("validation",) if arm_run.experiment.training.validation == "split" else ()))
+    for split in needed:
+        if not has_truth(corpus, split):  # type: ignore[arg-type]
+            raise ConfigError(f"corpus {corpus.path}: no truth for split {split!r}; annotator 'oracle' and the evaluation need it")
+
+
+def _last(run: Run, state: LoopState) -> RoundDirectory:
+    if not state.ledger.sizes:
+        raise RunError(f"{run.directory.path}: nothing was bought yet; start with `xmr-ray run`")
+    return run.directory.round(len(state.ledger.sizes) - 1)
+
+
+def _newest(run: Run, state: LoopState) -> RoundDirectory:
+    for index in range(len(state.ledger.sizes) - 1, -1, -1):
+        place = run.directory.round(index)
+        if networks_of(place) is not None:
+            return place
+    raise RunError(f"{run.directory.path}: no networks yet; start with `xmr-ray train` or `xmr-ray run`")

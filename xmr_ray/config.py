@@ -1,0 +1,237 @@
+"""Composition: one frozen model of an experiment, loaded from YAML with overrides.
+
+Defaults live here and in the components; a file in `configs/` holds differences. `arms` and `seeds` expand into runs.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from xmr_ray.component import Settings
+from xmr_ray.errors import ConfigError
+from xmr_ray.labels.annotators import OracleSettings
+from xmr_ray.labels.budget import Budget
+from xmr_ray.readers import Reader
+from xmr_ray.strategies import AnyStrategy, SeedStrategy
+from xmr_ray.strategies.random import Random
+from xmr_ray.strategies.typical import Typical
+from xmr_ray.training.round import TrainingConfig
+
+FULL = "full"
+
+
+class CorpusSettings(Settings):
+    """Where the canonical corpus lies, and what it is made from by `xmr-ray ingest`."""
+
+    path: str = Field(default="embedded", description="'embedded' (Open Clip Art, inside the package), a folder, or a URI")
+    reader: Reader | None = Field(default=None, description="outside dataset that `ingest` writes to `path`")
+
+
+class TrainingSettings(TrainingConfig):
+    """How both networks learn, and with how many processes."""
+
+    num_workers: int | Literal["auto"] = Field(default="auto", description="Train workers; 0 is local mode, auto decides and says so")
+    cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs reserved by each worker")
+    threads_per_worker: int | None = Field(default=None, ge=1, description="torch threads; None shares the machine's cores out")
+    resident_mb: int = Field(default=4096, ge=0, description="memory for one worker's share of features; beyond it they are streamed")
+
+
+class ScoringSettings(Settings):
+    """How pool and test pairs run through the networks."""
+
+    batch_size: int = Field(default=1024, ge=1, description="pairs in one forward pass")
+    embedding_dtype: Literal["bf16", "f16", "f32"] = Field(default="f16", description="storage of pool embeddings; test embeddings are f32")
+    num_actors: int | Literal["auto"] = Field(default="auto", description="scoring actors; auto takes one per CPU or GPU")
+    cpus_per_actor: float = Field(default=0.5, gt=0, description="CPUs reserved by each actor")
+    gpus_per_actor: float = Field(default=1.0, ge=0, description="GPUs reserved by each actor where resources.use_gpu holds")
+    threads_per_actor: int = Field(default=1, ge=1, description="torch threads of each actor")
+
+
+class EvaluationSettings(Settings):
+    """Which space the curves show; the others are reported beside it."""
+
+    space: Literal["prob", "feature", "concat"] = Field(default="prob", description="class probabilities, unit embeddings, or both side by side")
+
+
+class Resources(Settings):
+    """What of the cluster may be used; none of it changes results."""
+
+    address: str | None = Field(default=None, description="Ray address; else RAY_ADDRESS, else a session of our own")
+    num_cpus: int | None = Field(default=None, ge=1, description="CPUs of a session of our own; None takes all cores")
+    use_gpu: bool = Field(default=False, description="train and score on GPUs")
+    object_store_mb: int = Field(default=500, ge=100, description="cap of the object store of a session of our own")
+    no_progress_timeout_s: int = Field(default=600, ge=1, description="a stalled Ray Data pass fails after this long")
+    max_failures: int = Field(default=2, ge=0, description="restarts of a Train worker group before the run fails")
+
+
+class ReportSettings(Settings):
+    """What the report page shows."""
+
+    bought_per_round: int = Field(default=12, ge=0, description="bought pairs shown for each round")
+    num_queries: int = Field(default=6, ge=0, description="retrieval examples in each direction")
+
+
+class Experiment(Settings):
+    """One experiment: a corpus, a budget, arms to compare, and how everything is done."""
+
+    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder below storage_path")
+    storage_path: str = Field(default="runs", description="where run directories lie")
+    corpus: CorpusSettings = CorpusSettings()
+    annotator: OracleSettings = OracleSettings()
+    budget: Budget = Budget()
+    seed_strategy: SeedStrategy = Typical()
+    strategy: AnyStrategy = Random()
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], dict[str, Any]] = Field(
+        default={}, description="name -> overrides of this configuration"
+    )
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one run an arm and seed")
+    full: bool = Field(default=False, description="train once on every label: the 100 % line")
+    keep_rounds: int = Field(default=1, ge=1, description="rounds whose scores and embeddings are kept; receipts always are")
+    training: TrainingSettings = TrainingSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    resources: Resources = Resources()
+    report: ReportSettings = ReportSettings()
+
+    @field_validator("arms")
+    @classmethod
+    def _not_full(cls, arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if FULL in arms:
+            raise ValueError("an arm cannot be called 'full', the name of full supervision; set full: true instead")
+        return arms
+
+
+_EXCLUDED: Any = {
+    **dict.fromkeys(("name", "storage_path", "corpus", "arms", "seeds", "full", "keep_rounds", "resources", "report"), True),
+    "scoring": True,
+    "training": {"num_workers", "cpus_per_worker", "threads_per_worker", "resident_mb"},
+}
+
+
+class ArmRun(Settings):
+    """One arm with one seed, and its own configuration."""
+
+    arm: str
+    seed: int
+    experiment: Experiment
+
+    @property
+    def run_id(self) -> str:
+        """Folder of the run below the experiment."""
+        return f"{self.arm}-s{self.seed}"
+
+    def purchases(self, num_pairs: int) -> list[int]:
+        """Labels bought in each round; full supervision buys the whole train split at once. Raises `ConfigError` on a budget beyond it."""
+        if self.arm == FULL:
+            return [num_pairs]
+        self.experiment.budget.check(num_pairs)
+        return self.experiment.budget.purchases()
+
+    def fingerprint(self, corpus_fingerprint: str) -> str:
+        """Hash of what changes results: not resources, the report, or where things lie."""
+        shown = self.experiment.model_dump(mode="json", exclude=_EXCLUDED)
+        content = [shown, self.seed, self.arm == FULL, corpus_fingerprint]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from a YAML file and `key.sub=value` overrides.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown (with its full path and the nearest known names), or a value is wrong.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: no such configuration file; see configs/ for examples")
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(_checked(overrides)))
+        content = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds a {type(content).__name__}, expected keys and values")
+    return validate({str(key): value for key, value in content.items()}, where=path)
+
+
+def validate(content: Mapping[str, Any], *, where: str) -> Experiment:
+    """An experiment from plain values; arms are checked too. Raises `ConfigError`."""
+    try:
+        experiment = Experiment.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(item) for item in error.errors())) from error
+    for arm in experiment.arms:
+        _arm(experiment, arm, where=where)
+    return experiment
+
+
+def expand(experiment: Experiment) -> list[ArmRun]:
+    """The runs of an experiment: every arm with every seed, and full supervision once, with the first seed."""
+    arms = {arm: _arm(experiment, arm, where="arms") for arm in experiment.arms} or {experiment.strategy.kind: experiment}
+    runs = [ArmRun(arm=arm, seed=seed, experiment=config) for seed in experiment.seeds for arm, config in arms.items()]
+    if experiment.full:
+        runs.append(ArmRun(arm=FULL, seed=experiment.seeds[0], experiment=experiment.model_copy(update={"strategy": Random()})))
+    return runs
+
+
+def to_yaml(experiment: Experiment) -> str:
+    """The resolved configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(experiment.model_dump(mode="json")))
+
+
+def _arm(experiment: Experiment, arm: str, *, where: str) -> Experiment:
+    content = experiment.model_dump(mode="json", exclude={"arms"}, exclude_unset=True)
+    overrides = experiment.arms[arm]
+    for key, value in overrides.items():
+        same_kind = isinstance(value, Mapping) and content.get(key, {}).get("kind") == value.get("kind", content.get(key, {}).get("kind"))
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, Mapping) and same_kind else value
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: arms.{arm}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _checked(overrides: Sequence[str]) -> list[str]:
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override {override!r} has no '='; write key.sub=value")
+    return list(overrides)
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _known_names(item["loc"][:-1])
+        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3)
+        return f"unknown key {path!r}" + (f", did you mean {' or '.join(near)}?" if near else f"; known here: {', '.join(sorted(known))}")
+    return f"{path} is {item.get('input')!r}: {item['msg']}"
+
+
+def _known_names(loc: Sequence[int | str]) -> list[str]:
+    names: dict[str, type[BaseModel]] = {model.__name__: model for model in _models(Experiment)}
+    model: type[BaseModel] | None = Experiment
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation if model and str(part) in model.model_fields else None
+        inside = _inside(annotation)
+        tagged = [found for found in names.values() if "kind" in found.model_fields and found.model_fields["kind"].default == part]
+        model = inside[0] if len(inside) == 1 else (tagged[0] if tagged else None)
+    return list(model.model_fields) if model else []
+
+
+def _models(root: type[BaseModel]) -> set[type[BaseModel]]:
+    found = {root}
+    for info in root.model_fields.values():
+        for model in _inside(info.annotation):
+            found |= _models(model) if model not in found else set()
+    return found
+
+
+def _inside(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _inside(argument)]

@@ -1,0 +1,140 @@
+"""A round is two resumable steps: `acquire` buys labels, `learn` trains and evaluates. A step that is done is not done again."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xmr_ray import storage
+from xmr_ray.errors import LedgerError, RunError
+from xmr_ray.labels.annotators import Annotator, Pending
+from xmr_ray.labels.ledger import write_receipt
+from xmr_ray.loop.engine import Engine
+from xmr_ray.loop.state import LoopState, networks_of
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
+from xmr_ray.strategies import AnyStrategy, SeedStrategy
+from xmr_ray.strategies.choose import choose_over
+from xmr_ray.types import RetrievalReport, Selection, TrainedNetworks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that one run works with; `purchases[k]` labels are bought in round k."""
+
+    directory: RunDirectory
+    engine: Engine
+    strategy: AnyStrategy
+    seed_strategy: SeedStrategy
+    annotator: Annotator
+    purchases: Sequence[int]
+    arm: str
+    seed: int
+    space: str
+    num_validation_labels: int = 0
+    keep_rounds: int = 1
+
+
+def acquire(run: Run, state: LoopState) -> LoopState:
+    """Choose the next pairs, ask for their labels, and close the purchase with a receipt.
+
+    What was already asked for is asked for again, not chosen again, so an interrupted purchase ends as it began.
+    """
+    place = run.directory.round(len(state.ledger.sizes))
+    selection = place.read_selection()
+    if selection is None:
+        selection = _select(run, state, place)
+        place.write_selection(selection)
+    run.annotator.request(selection)
+    answers = run.annotator.collect()
+    if isinstance(answers, Pending):
+        log.info("step=acquire arm=%s seed=%d round=%d answered=%d asked=%d", run.arm, run.seed, place.index, answers.num_answered, answers.num_asked)
+        return replace(state, pending=answers)
+    if not np.array_equal(answers.pair_ids, np.sort(selection.pair_ids_n)):
+        raise LedgerError(f"{place.selection}: {len(selection)} pairs were asked for, but the annotator answered {len(answers.pair_ids)} other ones")
+    ledger = state.ledger.enter(answers)
+    write_receipt(place.receipt, answers)
+    log.info("step=acquire arm=%s seed=%d round=%d bought=%d total=%d", run.arm, run.seed, place.index, len(selection), ledger.num_bought)
+    return replace(state, ledger=ledger, pending=None)
+
+
+def learn(run: Run, state: LoopState) -> LoopState:
+    """Train both networks on everything bought, evaluate them, and finish the round with its report."""
+    place = run.directory.round(len(state.ledger.sizes) - 1)
+    seconds: dict[str, float] = {}
+    networks = networks_of(place)
+    if networks is None:
+        started = time.monotonic()
+        run.engine.train(place, bought=state.ledger.labels, seed=run.seed)
+        seconds["train"] = round(time.monotonic() - started, 3)
+        networks = _require_networks(place)
+    started = time.monotonic()
+    retrieval = run.engine.evaluate(place, networks)
+    seconds["evaluate"] = round(time.monotonic() - started, 3)
+    report = _report(run, state, place, retrieval) | {"training": read_json(place.training) or {}, "seconds": seconds}
+    place.write_report(report)
+    storage.remove_folder(place.checkpoints)
+    _forget(run, place.index - run.keep_rounds)
+    best = retrieval[run.space]
+    log.info(
+        "step=learn arm=%s seed=%d round=%d bought=%d map_i2t=%.4f map_t2i=%.4f train_s=%.1f evaluate_s=%.1f",
+        *(run.arm, run.seed, place.index, state.ledger.num_bought, best.i2t.map_all, best.t2i.map_all),
+        *(seconds.get("train", 0.0), seconds["evaluate"]),
+    )
+    return replace(state, history=(*state.history, report))
+
+
+def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
+    n = run.purchases[place.index]
+    if place.index == 0:
+        return run.engine.choose_seed_pairs(run.seed_strategy, n=n, seed=run.seed)
+    scored = run.directory.round(place.index - 1) if run.strategy.needs else None
+    if scored is not None:
+        run.engine.score_pool(scored, _require_networks(scored))
+    return choose_over(
+        lambda function, merge: run.engine.reduce_scores(scored, run.strategy.needs, function, merge),
+        run.strategy,
+        bought=state.ledger.bought_ids,
+        n=n,
+        seed=run.seed,
+        round_index=place.index,
+    )
+
+
+def _require_networks(place: RoundDirectory) -> TrainedNetworks:
+    networks = networks_of(place)
+    if networks is None:
+        raise RunError(f"{place.networks}: missing; train round {place.index} first")
+    return networks
+
+
+def _report(run: Run, state: LoopState, place: RoundDirectory, retrieval: Mapping[str, RetrievalReport]) -> dict[str, Any]:
+    spaces = {space: _finite(asdict(report) | {"map_mean": report.map_mean}) for space, report in retrieval.items()}
+    return {
+        "round": place.index,
+        "arm": run.arm,
+        "seed": run.seed,
+        "num_bought": state.ledger.num_bought,
+        "num_cannot_tell": len(state.ledger.cannot_tell_n),
+        "num_validation_labels": run.num_validation_labels,
+        "space": run.space,
+        "retrieval": spaces,
+    }
+
+
+def _finite(content: Any) -> Any:
+    """NaN, which JSON does not know, as None."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def _forget(run: Run, index: int) -> None:
+    if index >= 0:
+        for kind in ("scores", "embeddings", "predictions"):
+            storage.remove_folder(run.directory.round(index).folder(kind))

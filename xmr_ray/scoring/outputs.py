@@ -1,0 +1,84 @@
+"""What scoring one descriptor leaves on disk: scores, embeddings and predictions, one file each, rows in the descriptor's order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xmr_ray import storage
+from xmr_ray.corpus.columns import feature_array, feature_field, feature_matrix
+from xmr_ray.errors import StorageError
+from xmr_ray.types import Descriptor, FeatureDtype, Floats, Ids, ScoreBlock, narrow, widen
+
+EMBEDDINGS = ("image_embedding", "text_embedding", "image_probability", "text_probability")
+KINDS = ("scores", "embeddings", "predictions")
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Everything that both networks say of a batch: scores, stage 1's label probabilities (B, C), and both towers' outputs."""
+
+    block: ScoreBlock
+    probabilities_BC: Floats
+    towers: dict[str, Floats]
+
+
+def file_of(root: str, kind: str, descriptor: Descriptor) -> str:
+    """Path of one descriptor's file of a kind."""
+    return storage.join(root, kind, f"{descriptor.name}.parquet")
+
+
+def write_scored(root: str, descriptor: Descriptor, scored: ScoredPairs, *, dtype: FeatureDtype, version: str) -> None:
+    """Write the three files of a descriptor; scores come last, so their existence means that all three are whole."""
+    ids = pa.array(scored.block.pair_ids_B)
+    columns = {name: (scored.towers[name], dtype) for name in EMBEDDINGS}
+    _write_matrices(file_of(root, "embeddings", descriptor), ids, columns, version)
+    _write_matrices(file_of(root, "predictions", descriptor), ids, {"probability": (scored.probabilities_BC, "f32")}, version)
+    scores = pa.table({"pair_id": ids, **{name: pa.array(values) for name, values in scored.block.columns.items()}})
+    storage.write_table(file_of(root, "scores", descriptor), scores.replace_schema_metadata({"version": version}))
+
+
+def is_written(root: str, descriptor: Descriptor, version: str) -> bool:
+    """Whether this descriptor was scored with these very networks."""
+    path = file_of(root, "scores", descriptor)
+    if not storage.exists(path):
+        return False
+    filesystem, inner = storage.resolve(path)
+    try:
+        with filesystem.open_input_file(inner) as source:
+            metadata = pq.read_schema(source).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False
+    return bool(metadata.get(b"version") == version.encode())
+
+
+def read_scores(root: str, descriptor: Descriptor, columns: Sequence[str]) -> ScoreBlock:
+    """One descriptor's scores; raises `StorageError` if the file is damaged or lacks a column."""
+    table = storage.read_table(file_of(root, "scores", descriptor), ["pair_id", *columns])
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise StorageError(f"{file_of(root, 'scores', descriptor)}: no column {missing[0]!r}; remove the folder to score this round again")
+    return ScoreBlock(table["pair_id"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+
+
+def read_matrices(root: str, kind: str, descriptor: Descriptor, columns: Sequence[str]) -> tuple[Ids, dict[str, Floats]]:
+    """Ids (B,) and float32 matrices (B, D) of one descriptor, by column."""
+    path = file_of(root, kind, descriptor)
+    table = storage.read_table(path, ["pair_id", *columns])
+    found = {}
+    for name in columns:
+        metadata = table.schema.field(name).metadata
+        dtype: FeatureDtype = metadata[b"dtype"].decode()
+        stored = feature_matrix(table[name], dtype=dtype, width=int(metadata[b"width"]), where=f"{path}, {name}")
+        found[name] = widen(stored, dtype)
+    return table["pair_id"].to_numpy(), found
+
+
+def _write_matrices(path: str, ids: pa.Array, columns: dict[str, tuple[Floats, FeatureDtype]], version: str) -> None:
+    fields = [pa.field("pair_id", pa.int64(), nullable=False)]
+    fields += [feature_field(name, dtype, values.shape[1]) for name, (values, dtype) in columns.items()]
+    arrays = [feature_array(narrow(np.ascontiguousarray(values), dtype), dtype) for values, dtype in columns.values()]
+    table = pa.Table.from_arrays([ids, *arrays], schema=pa.schema(fields, metadata={"version": version}))
+    storage.write_table(path, table, compression="none")

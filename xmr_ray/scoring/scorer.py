@@ -1,0 +1,48 @@
+"""Scoring pairs with a round's networks; the score of a pair does not depend on its neighbours in the batch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.scoring.outputs import EMBEDDINGS, ScoredPairs
+from xmr_ray.scoring.uncertainty import MEASURES
+from xmr_ray.types import Floats, PairBatch, ScoreBlock
+
+
+class PairScorer:
+    """Holds both networks on one device and runs batches of pairs through them."""
+
+    def __init__(self, networks: RoundNetworks, *, multi_label: bool, batch_size: int, device: torch.device) -> None:
+        self._networks = networks.to(device).eval()
+        self._multi_label, self._batch_size, self._device = multi_label, batch_size, device
+
+    def score(self, batch: PairBatch) -> ScoredPairs:
+        """Every measure, the label probabilities of stage 1, and both towers' embeddings and class probabilities.
+
+        Raises:
+            StrategyError: a score is not finite; the pair is named.
+        """
+        parts = [self._forward(image, text) for image, text in self._slices(batch)]
+        probabilities_BC = np.concatenate([part[0] for part in parts])
+        towers = {name: np.concatenate([part[1][i] for part in parts]) for i, name in enumerate(EMBEDDINGS)}
+        columns = {name: measure(probabilities_BC, multi_label=self._multi_label) for name, measure in MEASURES.items()}
+        return ScoredPairs(ScoreBlock(batch.pair_ids_B, columns), probabilities_BC, towers)
+
+    def _slices(self, batch: PairBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(batch), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            yield self._tensor(batch.image_BI[rows], batch.image_dtype), self._tensor(batch.text_BT[rows], batch.text_dtype)
+
+    def _tensor(self, stored: np.ndarray, dtype: str) -> torch.Tensor:
+        # The copy makes the read-only view of the file writable, as torch asks; it travels to the device in its storage type.
+        raw = torch.from_numpy(np.array(stored.view(np.int16) if dtype == "bf16" else stored))
+        raw = raw.view(torch.bfloat16) if dtype == "bf16" else raw
+        return raw.to(self._device, non_blocking=True).float()
+
+    @torch.inference_mode()
+    def _forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> tuple[Floats, tuple[Floats, ...]]:
+        probabilities_BC = self._networks.label_predictor.probabilities(image_BI, text_BT)
+        towers = self._networks.common_space.embed(image_BI, text_BT)
+        return probabilities_BC.float().cpu().numpy(), tuple(value.float().cpu().numpy() for value in towers)
