@@ -43,3 +43,24 @@ def tiny_corpus(tmp_path_factory):
 def tiny_single(tmp_path_factory):
     """As `tiny_corpus`, but every pair has exactly one label."""
     return write_tiny(tmp_path_factory.mktemp("corpora") / "tiny-single", multi_label=False, seed=2)
+
+
+@pytest.fixture(scope="session")
+def session():
+    """Ray with two CPUs on loopback, shared by every test that is marked `ray`."""
+    from xmr_ray.cluster.session import open_session
+    from xmr_ray.config import Resources
+
+    with open_session(Resources(num_cpus=2, object_store_mb=300, no_progress_timeout_s=120)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Settings that make a fit on a tiny corpus a matter of a second."""
+    return {
+        "name": "quick",
+        "budget": {"total": 60, "seed_pairs": 20, "per_round": 20},
+        "arms": {"random": {"strategy": {"kind": "random"}}, "entropy": {"strategy": {"kind": "entropy"}}},
+        "resources": {"num_cpus": 2, "object_store_mb": 300},
+    }

@@ -41,7 +41,7 @@ def test_what_is_wrong_is_told_with_its_path(tmp_path, text, overrides, message)
 
 
 def test_a_missing_file_is_told():
-    with pytest.raises(ConfigError, match="nowhere.yaml: no such configuration file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such configuration file"):
         load("nowhere.yaml")
 
 

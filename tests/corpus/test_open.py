@@ -7,6 +7,7 @@ import pytest
 
 from xmr_ray.corpus.open import PairedCorpus, corpus_root
 from xmr_ray.errors import CorpusError
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 
 
@@ -30,8 +31,6 @@ def test_ids_lie_in_descriptor_order(tiny_corpus):
 
 
 def test_absent_split_is_empty(tmp_path):
-    from xmr_ray.readers.ingest import ingest
-
     corpus = ingest(SyntheticReader(num_train=10, num_validation=0, num_test=0).read(), str(tmp_path / "c"))
     assert corpus.splits == ("train",)
     assert corpus.num_pairs("test") == 0

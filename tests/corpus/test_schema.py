@@ -49,7 +49,10 @@ def test_fingerprint_changes_with_a_file_hash():
     [
         ({"format_version": 2}, "format_version"),
         ({"splits": {"train": [{**ENTRY, "rows": 4}]}}, "row groups hold 3 rows, the file 4"),
-        ({"truth": {"train": [{**ENTRY, "rows": 2, "row_groups": [2]}]}}, r"misaligned shards in split 'train': pair files hold \[3\] rows, truth files \[2\]"),
+        (
+            {"truth": {"train": [{**ENTRY, "rows": 2, "row_groups": [2]}]}},
+            r"misaligned shards in split 'train': pair files hold \[3\] rows, truth files \[2\]",
+        ),
         ({"splits": {"holdout": []}}, "splits.holdout"),
         ({"colour": 1}, "colour"),
     ],

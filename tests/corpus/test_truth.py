@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -24,8 +25,6 @@ def test_every_pair_of_a_split_and_no_other(tiny_single):
 
 
 def test_ids_in_any_order_on_disk(tmp_path):
-    import numpy as np
-
     schema = CorpusSchema(image_dim=1, text_dim=1, class_names=("a", "b", "c"))
     with CorpusWriter(str(tmp_path / "c"), schema, rows_per_file=2) as writer:
         writer.write("train", PairRecords(np.array([9, 2, 7, 4]), np.ones((4, 1)), np.ones((4, 1)), [[2, 0], [], [1], [0, 1, 2]]))
@@ -36,8 +35,6 @@ def test_ids_in_any_order_on_disk(tmp_path):
 
 
 def test_absent_truth_is_named(tmp_path):
-    import numpy as np
-
     with CorpusWriter(str(tmp_path / "c"), CorpusSchema(image_dim=1, text_dim=1)) as writer:
         writer.write("train", PairRecords(np.arange(3), np.ones((3, 1)), np.ones((3, 1))))
     corpus = PairedCorpus.open(str(tmp_path / "c"))

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -38,7 +40,7 @@ def test_batch_sizes_change_nothing(tmp_path_factory, cuts):
     root = tmp_path_factory.mktemp("write")
     edges = [0, *sorted(cuts), 50]
     whole = write(root / "whole", ("train", records(0, 50)), rows_per_file=20, row_group_rows=8)
-    pieces = [("train", records(start, stop)) for start, stop in zip(edges, edges[1:], strict=False)]
+    pieces = [("train", records(start, stop)) for start, stop in itertools.pairwise(edges)]
     assert write(root / "pieces", *pieces, rows_per_file=20, row_group_rows=8).fingerprint == whole.fingerprint
 
 

@@ -23,11 +23,9 @@ def place_scoring(session: Session, scoring: ScoringSettings, resources: Resourc
     Raises `ResourceError` if they could stall the cluster.
     """
     gpus = scoring.gpus_per_actor if resources.use_gpu else 0.0
-    count = scoring.num_actors
-    if count == "auto":
-        fitting = int((session.cpus - SPARE_CPUS + 1e-9) / scoring.cpus_per_actor)
-        wanted = int(session.gpus / gpus) if gpus else int(session.cpus / max(scoring.threads_per_actor, 1))
-        count = max(1, min(fitting, wanted))
+    fitting = int((session.cpus - SPARE_CPUS + 1e-9) / scoring.cpus_per_actor)
+    wanted = int(session.gpus / gpus) if gpus else int(session.cpus / scoring.threads_per_actor)
+    count = max(1, min(fitting, wanted)) if scoring.num_actors == "auto" else scoring.num_actors
     reservation = Reservation("scoring actors", count, scoring.cpus_per_actor, gpus)
     check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
     return Placement(count, scoring.cpus_per_actor, gpus, scoring.threads_per_actor)
@@ -40,10 +38,9 @@ def place_training(session: Session, training: TrainingSettings, resources: Reso
     or one. Raises `ResourceError` if they could stall the cluster.
     """
     gpus = 1.0 if resources.use_gpu else 0.0
-    count = training.num_workers
-    if count == "auto":
-        count = max(1, int(session.gpus)) if gpus else 1
-        count = 0 if session.own and count == 1 else count
+    enough = max(1, int(session.gpus)) if gpus else 1
+    automatic = 0 if session.own and enough == 1 else enough
+    count = automatic if training.num_workers == "auto" else training.num_workers
     if count:
         reservation = Reservation("Train workers", count, training.cpus_per_worker, gpus)
         check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)

@@ -90,6 +90,12 @@ class PairedCorpus:
                 found.append(_read(file, list(range(file.num_row_groups)), ["pair_id"], path=path).column("pair_id").to_numpy())
         return np.concatenate(found)
 
+    def read_ids(self, descriptor: Descriptor) -> Ids:
+        """The ids of one row group, (B,) int64, without its features."""
+        path = join(self.root, descriptor.file)
+        with open_parquet(path) as file:
+            return _read(file, [descriptor.row_group], ["pair_id"], path=path).column("pair_id").to_numpy()
+
     def read(self, descriptor: Descriptor) -> PairBatch:
         """The pairs of one row group, verified; a `RowGroupReader` keeps files open for many of them."""
         reader = RowGroupReader(self)

@@ -88,9 +88,25 @@ class SyntheticReader(Component):
 
     def latents(self, split: Split, chunk: int) -> Latents:
         """What is known of chunk number `chunk` (1,024 pairs, the last one fewer) of a split."""
-        world, rng = _world(self), self._rng(split, chunk)
-        first_row = chunk * CHUNK_ROWS
-        num_rows = min(CHUNK_ROWS, self.num_pairs(split) - first_row)
+        whole = self._whole_latents(split, chunk)
+        rows = slice(0, min(CHUNK_ROWS, self.num_pairs(split) - chunk * CHUNK_ROWS))
+        return Latents(whole.pair_ids_B[rows], whole.clumps_B[rows], whole.latent_BZ[rows], whole.labels_BC[rows])
+
+    def records(self, split: Split, chunk: int) -> PairRecords:
+        """The pairs of one chunk of a split."""
+        world, known = _world(self), self._whole_latents(split, chunk)
+        rng = np.random.default_rng([*self._entropy(split, chunk), 1])
+        noise_B1 = np.where(known.clumps_B >= 0, CLUMP_SPREAD, 1.0).astype(np.float32)[:, None] * np.float32(self.noise)
+        views = []
+        for into_ZH, out_HW in ((world.image_ZH, world.image_HI), (world.text_ZH, world.text_HT)):
+            noise_BW = rng.standard_normal((CHUNK_ROWS, out_HW.shape[1]), dtype=np.float32)
+            views.append(np.tanh(known.latent_BZ @ into_ZH) @ out_HW + noise_B1 * noise_BW)
+        labels = [np.flatnonzero(row_C).tolist() for row_C in known.labels_BC]
+        return PairRecords(known.pair_ids_B, views[0], views[1], labels).slice(0, self.num_pairs(split) - chunk * CHUNK_ROWS)
+
+    def _whole_latents(self, split: Split, chunk: int) -> Latents:
+        # always all rows: a matrix product of fewer rows rounds differently
+        world, rng = _world(self), np.random.default_rng(self._entropy(split, chunk))
         latent_BZ = rng.standard_normal((CHUNK_ROWS, self.latent_dim), dtype=np.float32)
         clumps_B = np.where(rng.random(CHUNK_ROWS) < self.clump_share, rng.integers(self.num_clumps, size=CHUNK_ROWS), -1)
         inside = clumps_B >= 0
@@ -98,20 +114,9 @@ class SyntheticReader(Component):
         reach_BC = latent_BZ @ world.classes_CZ.T
         labels_BC = reach_BC > world.thresholds_C if self.multi_label else np.zeros_like(reach_BC, dtype=np.bool_)
         labels_BC[np.arange(CHUNK_ROWS), reach_BC.argmax(axis=1)] = True
-        ids_B = self._first_id(split) + ID_STRIDE * np.arange(first_row, first_row + CHUNK_ROWS) + rng.integers(ID_STRIDE, size=CHUNK_ROWS)
-        return Latents(ids_B[:num_rows], clumps_B[:num_rows], latent_BZ[:num_rows], labels_BC[:num_rows])
-
-    def records(self, split: Split, chunk: int) -> PairRecords:
-        """The pairs of one chunk of a split."""
-        world, known = _world(self), self.latents(split, chunk)
-        rng = np.random.default_rng([*self._entropy(split, chunk), 1])
-        noise_B = np.where(known.clumps_B >= 0, CLUMP_SPREAD, 1.0).astype(np.float32)[:, None] * np.float32(self.noise)
-        views = []
-        for into_ZH, out_HW in ((world.image_ZH, world.image_HI), (world.text_ZH, world.text_HT)):
-            noise_BW = rng.standard_normal((CHUNK_ROWS, out_HW.shape[1]), dtype=np.float32)[: len(noise_B)]
-            views.append(np.tanh(known.latent_BZ @ into_ZH) @ out_HW + noise_B * noise_BW)
-        labels = [np.flatnonzero(row_C).tolist() for row_C in known.labels_BC]
-        return PairRecords(known.pair_ids_B, views[0], views[1], labels)
+        rows_B = np.arange(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
+        ids_B = self._first_id(split) + ID_STRIDE * rows_B + rng.integers(ID_STRIDE, size=CHUNK_ROWS)
+        return Latents(ids_B, clumps_B, latent_BZ, labels_BC)
 
     def _stream(self) -> Iterator[Shard]:
         for split in SPLITS:
@@ -123,9 +128,6 @@ class SyntheticReader(Component):
 
     def _entropy(self, split: Split, chunk: int) -> list[int]:
         return [self.seed, 1 + SPLITS.index(split), chunk]
-
-    def _rng(self, split: Split, chunk: int) -> np.random.Generator:
-        return np.random.default_rng(self._entropy(split, chunk))
 
 
 @lru_cache(maxsize=4)

@@ -71,12 +71,8 @@ def build_report(
         stages=stage_rows(experiment, settings),
         **_galleries(experiment, arms, corpus, test_labels, settings),
     )
-    return _write(
-        storage.join(experiment.path, "report"),
-        page,
-        figures,
-        {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, spaces)},
-    )
+    tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, spaces)}
+    return _write(storage.join(experiment.path, "report"), page, figures, tables)
 
 
 def _write(folder: str, page: str, figures: Mapping[str, Mapping[str, bytes]], tables: Mapping[str, bytes]) -> str:

@@ -24,16 +24,6 @@ class SummaryRow:
     share_of_full: float | None
 
 
-def summary_rows(experiment_path: str, settings: ReportSettings | None = None) -> list[SummaryRow]:
-    """Arms of an experiment with their latest figures; raises `RunError` without a finished round."""
-    settings = settings or ReportSettings()
-    summaries = summarise_arms(read_experiment(experiment_path), settings)
-    return [
-        SummaryRow(row.arm, row.num_final, row.labels, row.final["i2t"].mean, row.final["t2i"].mean, row.final["mean"].mean, row.share)
-        for row in summaries
-    ]
-
-
 @dataclass(frozen=True)
 class RunRow:
     """One run: rounds finished, labels paid for, what is still open, and its configuration."""
@@ -55,6 +45,16 @@ class StageRow:
     num_rounds: int
     seconds: Mapping[str, float]
     total: float
+
+
+def summary_rows(experiment_path: str, settings: ReportSettings | None = None) -> list[SummaryRow]:
+    """Arms of an experiment with their latest figures; raises `RunError` without a finished round."""
+    settings = settings or ReportSettings()
+    summaries = summarise_arms(read_experiment(experiment_path), settings)
+    return [
+        SummaryRow(row.arm, row.num_final, row.labels, row.final["i2t"].mean, row.final["t2i"].mean, row.final["mean"].mean, row.share)
+        for row in summaries
+    ]
 
 
 def run_rows(experiment: Experiment, settings: ReportSettings) -> list[RunRow]:

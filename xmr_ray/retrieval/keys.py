@@ -5,6 +5,7 @@ ids (31 bits), and its relevance (1 bit). Keys sort in place as plain integers: 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class KeyRanker:
     def __init__(self, words_GW: Words) -> None:
         num_items = len(words_GW)
         self.rows_at_once = max(1, _KEYS_AT_ONCE // num_items)
-        self._words_WG = np.ascontiguousarray(words_GW.T)
+        self._words_WG = narrow_words(np.ascontiguousarray(words_GW.T))
         self._positions_G = np.arange(num_items, dtype=np.uint64) << _ONE
         self._inverse_rank = np.tile(1.0 / np.arange(1.0, num_items + 1), self.rows_at_once)
         self._ramp = np.arange(1.0, self.rows_at_once * num_items + 1)
@@ -81,10 +82,12 @@ class KeyRanker:
         np.copyto(keys_RG, image_RG)
         np.left_shift(keys_RG, _HALF, out=keys_RG)
         np.bitwise_or(keys_RG, self._positions_G, out=keys_RG)
-        np.bitwise_and(words_RW[:, 0, None], self._words_WG[0], out=spare_RG)
+        words_RW = words_RW.astype(self._words_WG.dtype)
+        common_RG = spare_RG.reshape(-1).view(words_RW.dtype)[: keys_RG.size].reshape(keys_RG.shape)
+        np.bitwise_and(words_RW[:, 0, None], self._words_WG[0], out=common_RG)
         for word in range(1, len(self._words_WG)):
-            spare_RG |= words_RW[:, word, None] & self._words_WG[word]
-        np.bitwise_or(keys_RG, spare_RG != 0, out=keys_RG)
+            common_RG |= words_RW[:, word, None] & self._words_WG[word]
+        np.bitwise_or(keys_RG, common_RG != 0, out=keys_RG)
         return keys_RG
 
     def _precisions(self, keys_RG: Words) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -116,6 +119,15 @@ class KeyRanker:
         grades_RK[top_RK == _NEVER] = 0
         sums_RK = (grades_RK * discounts(top_RK.shape[1])).cumsum(axis=1)
         return sums_RK[:, np.minimum(NDCG_AT, top_RK.shape[1]) - 1]
+
+
+def narrow_words(words: Words) -> NDArray[Any]:
+    """Words in the narrowest unsigned type that holds every bit in use; a query's other bits have nothing to meet.
+
+    >>> narrow_words(np.array([[1, 300]], np.uint64)).dtype
+    dtype('uint16')
+    """
+    return words.astype(np.min_scalar_type(words.max(initial=0)))
 
 
 def segment_sums(values: NDArray[np.float64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ def rank_queries(
     Raises `RetrievalError` for repeated gallery ids, shapes that do not fit, rows of zeros and values that are not finite.
     """
     query_ids, gallery_ids = np.asarray(query_ids, dtype=np.int64), np.asarray(gallery_ids, dtype=np.int64)
-    order_G = np.argsort(gallery_ids, kind="stable")
+    order_G = slice(None) if (gallery_ids[1:] > gallery_ids[:-1]).all() else np.argsort(gallery_ids, kind="stable")
     own_Q = _find_own(query_ids, gallery_ids[order_G])
     queries_QD = unit_rows(queries_QD, query_ids, what="query")
     gallery_GD = unit_rows(gallery_GD, gallery_ids, what="gallery")
@@ -110,16 +110,17 @@ def _rank_blocks(
 ) -> RankedRows:
     num_queries = len(queries_QD)
     parts = []
-    # Every product has the same shape, so a query's similarities do not depend on the block that it falls into.
-    padded_BD = np.zeros((step, queries_QD.shape[1]), np.float32)
     for start in range(0, num_queries, step):
         stop = min(start + step, num_queries)
-        padded_BD[: stop - start] = queries_QD[start:stop]
-        similarities_BG = gallery.similarities(padded_BD)
+        block_BD = queries_QD[start:stop]
+        if len(block_BD) < step:
+            # Every product has the same shape, so a query's similarities do not depend on the block that it falls into.
+            block_BD = np.concatenate([block_BD, np.zeros((step - len(block_BD), queries_QD.shape[1]), np.float32)])
+        similarities_BG = gallery.similarities(block_BD)
         for first in range(start, stop, ranker.rows_at_once):
             rows = slice(first, min(first + ranker.rows_at_once, stop))
-            block = similarities_BG[first - start : rows.stop - start]
-            parts.append(ranker.rank(block, words_QW[rows], own_Q[rows], exclude_self=exclude_self))
+            similarities_RG = similarities_BG[first - start : rows.stop - start]
+            parts.append(ranker.rank(similarities_RG, words_QW[rows], own_Q[rows], exclude_self=exclude_self))
     if not parts:
         nothing = np.empty(0)
         return RankedRows(np.empty(0, np.int64), nothing, nothing, nothing, np.empty((0, len(RECALL_AT)), np.bool_), np.empty((0, len(NDCG_AT))))

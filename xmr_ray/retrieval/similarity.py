@@ -15,6 +15,7 @@ from xmr_ray.errors import RetrievalError
 from xmr_ray.types import Floats, Ids
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
+_COLUMNS_COMPARED = 16
 
 
 def unit_rows(embeddings_ND: NDArray[Any], pair_ids_N: Ids, *, what: str) -> Floats:
@@ -72,12 +73,13 @@ def distinct_rows(rows_GD: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]
     >>> first.tolist(), inverse.tolist()
     ([0, 1], [0, 1, 0])
     """
-    sums_G = rows_GD.sum(axis=1)
-    _, group_G, sizes = np.unique(sums_G, return_inverse=True, return_counts=True)
+    # Sums of a few columns tell most rows apart; only rows with equal sums are compared byte by byte.
+    _, group_G, sizes = np.unique(rows_GD[:, :_COLUMNS_COMPARED].sum(axis=1), return_inverse=True, return_counts=True)
     first_G = np.arange(len(rows_GD))
     suspects = np.flatnonzero(sizes[group_G] > 1)
     if len(suspects):
-        opaque = np.ascontiguousarray(rows_GD[suspects] + np.float32(0)).view(np.dtype((np.void, rows_GD.shape[1] * 4)))[:, 0]
+        # Adding 0 turns -0 into 0, which has other bytes and is equal.
+        opaque = (rows_GD[suspects] + np.float32(0)).view(np.dtype((np.void, rows_GD.shape[1] * 4)))[:, 0]
         _, lead, which = np.unique(opaque, return_index=True, return_inverse=True)
         first_G[suspects] = suspects[lead][which]
     first, inverse_G = np.unique(first_G, return_inverse=True)

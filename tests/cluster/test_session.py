@@ -1,0 +1,80 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import ray
+
+from xmr_ray.cluster import set_environment
+from xmr_ray.cluster.session import open_session
+from xmr_ray.config import Resources
+from xmr_ray.errors import ResourceError
+
+pytestmark = pytest.mark.ray
+
+HOLD = """
+import sys, time, json
+from xmr_ray.cluster.session import open_session
+from xmr_ray.config import Resources
+with open_session(Resources(num_cpus=1, object_store_mb=100)) as session:
+    print(json.dumps({"own": session.own, "cpus": session.cpus}), flush=True)
+    time.sleep(120)
+"""
+
+
+def test_the_environment_is_set_before_ray_is_imported_and_what_is_set_is_kept():
+    environment = {"RAY_worker_niceness": "3"}
+    set_environment(environment)
+    assert environment["RAY_worker_niceness"] == "3"
+    assert (environment["RAY_AUTH_MODE"], environment["RAY_USAGE_STATS_ENABLED"]) == ("token", "0")
+    assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+
+
+def test_a_session_that_is_open_is_used_and_left_open(session):
+    with open_session(Resources()) as found:
+        assert found.node_ids == session.node_ids
+    assert ray.is_initialized()
+
+
+def test_the_session_is_capped_and_knows_its_limits(session):
+    assert (session.own, session.cpus) == (True, 2.0)
+    assert ray.cluster_resources()["object_store_memory"] <= 300e6
+    assert ray.data.DataContext.get_current().execution_no_progress_timeout_s == 600  # of the last one opened, above
+
+
+def test_everything_listens_on_loopback_alone(session):
+    own = {process.pid for process in psutil.Process().children(recursive=True)}
+    listening = [c.laddr.ip for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in own]
+    assert len(listening) >= 3
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "SIGKILL"])
+def test_what_was_started_ends_with_its_driver_however_that_ends(number):
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as driver:
+        assert json.loads(driver.stdout.readline()) == {"own": True, "cpus": 1.0}
+        started = psutil.Process(driver.pid).children(recursive=True)
+        assert len(started) >= 3
+        driver.send_signal(number)
+        driver.wait(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in started):
+        assert time.monotonic() < deadline, [process.cmdline()[:3] for process in started if process.is_running()]
+        time.sleep(0.2)
+
+
+def test_no_ray_at_the_address_is_told():
+    code = (
+        "from xmr_ray.cluster.session import open_session\nfrom xmr_ray.config import Resources\n"
+        "from xmr_ray.errors import ResourceError\n"
+        "try:\n  with open_session(Resources(address='auto')): pass\nexcept ResourceError as error: print(error)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": "/tmp/xmr-ray-none"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert "no Ray at address 'auto'" in done.stdout, done.stderr
+    assert issubclass(ResourceError, Exception)

@@ -1,0 +1,91 @@
+"""What every registered reader must do; a new reader adds one entry to CASES."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from xmr_ray.corpus.check import check_corpus
+from xmr_ray.corpus.columns import stored_as
+from xmr_ray.corpus.truth import has_truth, open_truth
+from xmr_ray.readers import Reader, ingest
+from xmr_ray.types import SPLITS, widen
+
+CASES = {
+    "npz": lambda npz, parquet: {"path": f"{npz}/data.npz", "items": f"{npz}/items.jsonl.gz", "thumbnails": f"{npz}/thumbnails.parquet"},
+    "parquet": lambda npz, parquet: {"path": str(parquet), "split_column": "part", "labels": "tags", "caption": "title", "pair_id": "key"},
+    "synthetic": lambda npz, parquet: {"num_train": 1500, "num_validation": 40, "num_test": 30, "image_dim": 12, "text_dim": 5, "dtype": "bf16"},
+}
+
+
+@pytest.fixture(params=CASES)
+def reader(request, npz_folder, parquet_folder):
+    settings = {"kind": request.param, **CASES[request.param](npz_folder, parquet_folder)}
+    return TypeAdapter(Reader).validate_python(settings)
+
+
+def gathered(source):
+    """All records of a source by split: ids, features as they will be stored, labels and captions in one list per field."""
+    found = {split: ([], [], [], [], []) for split in SPLITS}
+    for split, records in source.shards():
+        ids, image, text, labels, captions = found[split]
+        ids += records.pair_ids.tolist()
+        image += widen(stored_as(records.image, source.schema.image_dtype), source.schema.image_dtype).tolist()
+        text += widen(stored_as(records.text, source.schema.text_dtype), source.schema.text_dtype).tolist()
+        labels += [sorted(row) for row in records.labels]
+        captions += records.captions or []
+    return found
+
+
+def test_every_registered_kind_has_a_case():
+    union = get_args(get_args(Reader)[0])
+    assert {reader.model_fields["kind"].default for reader in union} == set(CASES)
+
+
+def test_same_settings_give_the_same_records(reader):
+    assert gathered(reader.read()) == gathered(reader.read())
+
+
+def test_a_source_can_be_streamed_twice(reader):
+    source = reader.read()
+    assert gathered(source) == gathered(source)
+
+
+def test_shapes_follow_the_schema_and_ids_are_distinct(reader):
+    source, ids = reader.read(), []
+    for _, records in source.shards():
+        assert records.image.shape == (len(records), source.schema.image_dim)
+        assert records.text.shape == (len(records), source.schema.text_dim)
+        assert records.pair_ids.dtype == np.int64
+        ids += records.pair_ids.tolist()
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_ingesting_keeps_every_record(reader, tmp_path):
+    source = reader.read()
+    corpus = ingest(source, str(tmp_path / "corpus"))
+    assert corpus.schema == source.schema
+    assert check_corpus(corpus.path).ok
+    for split, (ids, image, text, labels, captions) in gathered(source).items():
+        batches = [corpus.read(descriptor) for descriptor in corpus.descriptors(split)]
+        assert [pair_id for batch in batches for pair_id in batch.pair_ids_B.tolist()] == ids
+        assert [row for batch in batches for row in batch.images().tolist()] == image
+        assert [row for batch in batches for row in batch.texts().tolist()] == text
+        assert has_truth(corpus, split)
+        truth = open_truth(corpus, split)
+        assert [truth.take([pair_id]).classes.tolist() for pair_id in ids[:50]] == labels[:50]
+        items = corpus.items(ids)
+        assert [items[pair_id].caption for pair_id in ids] == (captions or [None] * len(ids))
+
+
+def test_ingesting_again_does_nothing(reader, tmp_path):
+    first = ingest(reader.read(), str(tmp_path / "corpus"))
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "corpus").rglob("*")}
+    assert ingest(reader.read(), str(tmp_path / "corpus")).fingerprint == first.fingerprint
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "corpus").rglob("*")} == stamps
+
+
+def test_schema_can_be_asked_without_streaming(reader):
+    assert reader.read().schema == reader.read().schema
+    assert len(reader.read().schema.reader) == 64
