@@ -64,3 +64,25 @@ def quick():
         "arms": {"random": {"strategy": {"kind": "random"}}, "entropy": {"strategy": {"kind": "entropy"}}},
         "resources": {"num_cpus": 2, "object_store_mb": 300},
     }
+
+
+@pytest.fixture(scope="session")
+def raw_networks(tiny_corpus, tmp_path_factory):
+    """Networks with fresh weights for `tiny_corpus`, saved; scoring does not ask whether they have learnt anything."""
+    import torch
+
+    from xmr_ray import storage
+    from xmr_ray.networks import NetworkDims, TwoBranch, TwoTower
+    from xmr_ray.networks.round import RoundNetworks
+    from xmr_ray.types import TrainedNetworks
+
+    schema = tiny_corpus.schema
+    dims = NetworkDims(image_dim=schema.image_dim, text_dim=schema.text_dim, num_classes=schema.num_classes, multi_label=schema.multi_label)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = RoundNetworks(TwoBranch().build(dims), TwoTower().build(dims))
+    for network in (networks.label_predictor, networks.common_space):
+        network.set_statistics(tiny_corpus.statistics())
+    path = str(tmp_path_factory.mktemp("networks") / "networks.pt")
+    networks.save(path)
+    return TrainedNetworks(path, storage.digest_file(path))

@@ -92,7 +92,7 @@ def read_bytes(path: str) -> bytes:
     """The whole file; raises `StorageError` if it cannot be read."""
     filesystem, inner = resolve(path)
     try:
-        with filesystem.open_input_stream(inner) as stream:
+        with filesystem.open_input_stream(inner, compression=None) as stream:
             return bytes(stream.read())
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: cannot be read ({error})") from error
@@ -157,7 +157,7 @@ def digest_file(path: str) -> str:
     filesystem, inner = resolve(path)
     digest = hashlib.sha256()
     try:
-        with filesystem.open_input_stream(inner) as stream:
+        with filesystem.open_input_stream(inner, compression=None) as stream:
             while piece := stream.read(8 << 20):
                 digest.update(piece)
     except (OSError, pa.ArrowException) as error:
@@ -196,7 +196,7 @@ def _commit(path: str, put: Callable[[str], None]) -> None:
 
 def _put(path: str, data: bytes) -> None:
     filesystem, inner = resolve(path)
-    with filesystem.open_output_stream(inner) as stream:
+    with filesystem.open_output_stream(inner, compression=None) as stream:
         stream.write(data)
 
 

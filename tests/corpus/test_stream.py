@@ -4,19 +4,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from xmr_ray.corpus import stream
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader, open_parquet, prefetch
 from xmr_ray.errors import CorpusError
 
 
-def flip_byte_of_features(path):
+def flip_byte_of_features(path, *, row_group=0):
     """Flip one bit of the first stored vector's bytes, found by its value."""
-    first = open_parquet(str(path)).read_row_group(0, columns=["image"]).column("image")[0].as_py()
+    first = open_parquet(str(path)).read_row_group(row_group, columns=["image"]).column("image")[0].as_py()
     data = bytearray(path.read_bytes())
     at = bytes(data).find(first)
     assert at > 0
     data[at + 5] ^= 0x10
-    path.write_bytes(data)
+    with path.open("r+b") as file:
+        file.write(data)
 
 
 def whole(corpus, split="train"):
@@ -89,6 +91,22 @@ def test_flipped_byte_in_a_feature_page_is_noticed(copy):
     with pytest.raises(CorpusError, match=r"train/pairs-00001\.parquet: row group 0 cannot be read .*doctor"):
         corpus.read(descriptors[4])
     assert len(corpus.read(descriptors[5])) == 64
+
+
+def test_every_reader_verifies_what_it_reads_first_and_only_then(copy, monkeypatch):
+    opened = []
+    monkeypatch.setattr(stream, "open_parquet", lambda path, *, verify=True: opened.append(verify) or open_parquet(path, verify=verify))
+    corpus = PairedCorpus.open(str(copy))
+    first, second = corpus.descriptors("train")[:2]
+    reader = RowGroupReader(corpus)
+    reader.read(first)
+    assert opened == [True]
+    again = reader.read(first)
+    assert opened == [True, False]
+    assert np.array_equal(again.image_BI, corpus.read(first).image_BI)
+    flip_byte_of_features(copy / "train" / "pairs-00000.parquet", row_group=1)
+    with pytest.raises(CorpusError, match="row group 1 cannot be read"):
+        reader.read(second)
 
 
 def test_another_number_of_rows_is_noticed(rewrite, copy):

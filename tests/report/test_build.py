@@ -204,3 +204,16 @@ def test_nothing_finished_is_refused_and_writes_nothing(tmp_path, bare):
     with pytest.raises(RunError, match=r"no finished round"):
         build_report(str(tmp_path), corpus=bare, test_labels=None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_without_map_still_has_its_page(tmp_path, make, bare):
+    for arm in ("random", "full"):
+        run = make.run(tmp_path, arm, 0, [(4, 0.2, 0.2), (8, 0.25, 0.25)])
+        for place in run.rounds():
+            report = place.read_report()
+            for space in report["retrieval"].values():
+                space["i2t"]["map_all"] = space["t2i"]["map_all"] = None
+            place.write_report(report)
+    _, page = build(tmp_path, bare, labels=False)
+    assert "reaches a mAP of –" in page.text
+    assert "0.050" in page.text

@@ -19,22 +19,31 @@ if TYPE_CHECKING:
 COLUMNS = ["pair_id", "image", "text"]
 
 
-def open_parquet(path: str) -> pq.ParquetFile:
-    """A Parquet file that verifies its page checksums, memory-mapped where it is local; raises `CorpusError` if it cannot be opened."""
+def open_parquet(path: str, *, verify: bool = True) -> pq.ParquetFile:
+    """A Parquet file, memory-mapped where it is local, that verifies its page checksums unless told otherwise.
+
+    Raises:
+        CorpusError: it cannot be opened.
+    """
     filesystem, inner = resolve(path)
     try:
         source = pa.memory_map(inner) if isinstance(filesystem, fs.LocalFileSystem) else filesystem.open_input_file(inner)
-        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
+        return pq.ParquetFile(source, page_checksum_verification=verify, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{path}: cannot be opened as Parquet ({error}); run `xmr-ray doctor` or ingest the corpus again") from error
 
 
 class RowGroupReader:
-    """Reads descriptors of one corpus and keeps its files open. One thread at a time may use it."""
+    """Reads descriptors of one corpus and keeps its files open. One thread at a time may use it.
+
+    Page checksums of a row group are verified the first time that this reader reads it and not again: verifying costs more than
+    twice as much as reading (`benchmarks/columns.py`).
+    """
 
     def __init__(self, corpus: "PairedCorpus") -> None:
         self._root, self._schema = corpus.root, corpus.schema
-        self._files: dict[str, pq.ParquetFile] = {}
+        self._files: dict[tuple[str, bool], pq.ParquetFile] = {}
+        self._verified: set[tuple[str, int]] = set()
 
     def read(self, descriptor: Descriptor) -> PairBatch:
         """The pairs of one row group, features in their storage type and without a copy where the layout allows it.
@@ -44,10 +53,9 @@ class RowGroupReader:
         """
         path = join(self._root, descriptor.file)
         where = f"{path}: row group {descriptor.row_group}"
-        if descriptor.file not in self._files:
-            self._files[descriptor.file] = open_parquet(path)
+        file = self._file(descriptor, path)
         try:
-            table = self._files[descriptor.file].read_row_group(descriptor.row_group, columns=COLUMNS, use_threads=False)
+            table = file.read_row_group(descriptor.row_group, columns=COLUMNS, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise CorpusError(f"{where} cannot be read ({error}); run `xmr-ray doctor` or ingest the corpus again") from error
         if len(table) != descriptor.num_rows or table.num_columns != len(COLUMNS):
@@ -55,13 +63,21 @@ class RowGroupReader:
         schema = self._schema
         image_BI = feature_matrix(table.column("image"), dtype=schema.image_dtype, width=schema.image_dim, where=f"{where}, image")
         text_BT = feature_matrix(table.column("text"), dtype=schema.text_dtype, width=schema.text_dim, where=f"{where}, text")
+        self._verified.add((descriptor.file, descriptor.row_group))
         return PairBatch(table.column("pair_id").to_numpy(), image_BI, text_BT, schema.image_dtype, schema.text_dtype)
 
     def close(self) -> None:
-        """Close all files; the reader may be used again."""
+        """Close all files and forget what was verified; the reader may be used again."""
         for file in self._files.values():
             file.close(force=True)
         self._files.clear()
+        self._verified.clear()
+
+    def _file(self, descriptor: Descriptor, path: str) -> pq.ParquetFile:
+        verify = (descriptor.file, descriptor.row_group) not in self._verified
+        if (descriptor.file, verify) not in self._files:
+            self._files[descriptor.file, verify] = open_parquet(path, verify=verify)
+        return self._files[descriptor.file, verify]
 
 
 def prefetch(reader: RowGroupReader, descriptors: Iterable[Descriptor]) -> Iterator[tuple[Descriptor, PairBatch]]:

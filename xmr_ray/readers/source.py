@@ -20,7 +20,7 @@ class Source:
     stream: Callable[[], Iterator[Shard]]
 
     def shards(self) -> Iterator[Shard]:
-        """The records, batch by batch, train first."""
+        """The records, batch by batch; splits may come in any order and mixed."""
         return self.stream()
 
 

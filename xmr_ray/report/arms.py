@@ -69,9 +69,12 @@ class SpaceRow:
 
 
 def run_curve(run: Run, measure: Measure) -> list[tuple[float, float]]:
-    """Points (labels, mAP in the space the run chose) of one run; of rounds with equally many labels the last counts."""
+    """Points (labels, mAP in the space the run chose) of one run; of rounds with equally many labels the last counts.
+
+    Rounds without a mAP (a corpus without truth) have no point.
+    """
     points = {float(finished.labels): MEASURES[measure](finished.chosen) for finished in run.finished}
-    return sorted(points.items())
+    return sorted((labels, value) for labels, value in points.items() if math.isfinite(value))
 
 
 def mean_curve(runs: Sequence[Run], measure: Measure, *, confidence: float) -> list[Point]:
@@ -99,12 +102,11 @@ def final_rounds(runs: Sequence[Run]) -> list[FinishedRound]:
 
 
 def full_supervision(experiment: Experiment, settings: ReportSettings, measure: Measure = "mean") -> tuple[int, Interval] | None:
-    """Labels and mAP of the arm with every label; None where the experiment has no such arm yet."""
+    """Labels and mAP of the arm with every label; None where the experiment has no such arm yet, or it has no mAP above 0."""
     runs = experiment.of_arm(settings.full_arm)
-    if not runs:
-        return None
-    values = [MEASURES[measure](finished.chosen) for finished in final_rounds(runs)]
-    return final_labels(runs), mean_interval(values, confidence=settings.confidence)
+    values = [MEASURES[measure](finished.chosen) for finished in final_rounds(runs)] if runs else []
+    interval = mean_interval(values, confidence=settings.confidence) if values else None
+    return (final_labels(runs), interval) if interval and interval.mean > 0 else None
 
 
 def summarise_arms(experiment: Experiment, settings: ReportSettings) -> list[ArmSummary]:
@@ -146,7 +148,7 @@ def _reached(runs: Sequence[Run], share: float, full: float, settings: ReportSet
     curves = [run_curve(run, "mean") for run in runs]
     needed = [labels_to_reach(curve, share * full) for curve in curves]
     found = [labels for labels in needed if labels is not None]
-    at_start = any(labels == curve[0][0] for labels, curve in zip(needed, curves, strict=True))
+    at_start = any(labels == curve[0][0] for labels, curve in zip(needed, curves, strict=True) if curve)
     return Reached(share, mean_interval(found, confidence=settings.confidence) if found else None, len(found), len(runs), at_start)
 
 

@@ -179,7 +179,7 @@ def _frame(axes: Axes, panel: Panel, labels: Sequence[int], *, theme: Theme, log
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float] | None:
     values = [point.value for panel in panels for line in panel.lines for point in line.points] + [panel.full[1] for panel in panels if panel.full]
-    ends = [end for value in values for end in (value.low, value.high) if math.isfinite(end)]
+    ends = [end for value in values for end in (value.low, value.high)]
     if not ends:
         return None
     ends += [share * panel.full[1].mean for panel in panels if panel.full for share in panel.shares]
@@ -235,6 +235,7 @@ def _note(axes: Axes, height: float, text: str, *, colour: str, theme: Theme) ->
 
 
 def _name_lines(axes: Axes, lines: Sequence[Line], theme: Theme) -> None:
+    lines = [line for line in lines if line.points]
     low, high = axes.get_ylim()
     inches = axes.get_position().height * axes.figure.get_figheight()  # type: ignore[union-attr]
     ends = [line.points[-1] for line in lines]

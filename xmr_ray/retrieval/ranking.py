@@ -66,13 +66,13 @@ def rank_queries(
     query_ids, gallery_ids = np.asarray(query_ids, dtype=np.int64), np.asarray(gallery_ids, dtype=np.int64)
     order_G = slice(None) if (gallery_ids[1:] > gallery_ids[:-1]).all() else np.argsort(gallery_ids, kind="stable")
     own_Q = _find_own(query_ids, gallery_ids[order_G])
-    queries_QD = unit_rows(queries_QD, query_ids, what="query")
-    gallery_GD = unit_rows(gallery_GD, gallery_ids, what="gallery")
     words_QW, words_GW = pack_labels(query_labels_QC), pack_labels(gallery_labels_GC)
-    _check_shapes(queries_QD, gallery_GD, words_QW, words_GW)
+    _check_shapes(np.shape(queries_QD), np.shape(gallery_GD), words_QW, words_GW)
     words_GW = words_GW[order_G]
+    gallery = Gallery(unit_rows(gallery_GD, gallery_ids, what="gallery")[order_G])
+    queries = _Queries(queries_QD, query_ids, words_QW, own_Q)
     step = max(1, min(block, _SIMILARITIES_AT_ONCE // len(gallery_ids)))
-    ranked = _rank_blocks(queries_QD, words_QW, own_Q, Gallery(gallery_GD[order_G]), KeyRanker(words_GW), step=step, exclude_self=exclude_self)
+    ranked = _rank_blocks(queries, gallery, KeyRanker(words_GW), step=step, exclude_self=exclude_self)
     ideal_QK = ideal_gain(_histogram(words_QW, words_GW, own_Q if exclude_self else np.full_like(own_Q, -1)), NDCG_AT)
     return QueryResults(
         query_ids_Q=query_ids,
@@ -97,30 +97,38 @@ def _find_own(query_ids: Ids, sorted_ids_G: Ids) -> Ids:
     return np.where(sorted_ids_G[at_Q] == query_ids, at_Q, -1)
 
 
-def _check_shapes(queries_QD: Floats, gallery_GD: Floats, words_QW: Words, words_GW: Words) -> None:
-    if queries_QD.shape[1] != gallery_GD.shape[1]:
-        raise RetrievalError(f"queries have {queries_QD.shape[1]} dimensions, the gallery {gallery_GD.shape[1]}; expected the same space")
-    if len(words_QW) != len(queries_QD) or len(words_GW) != len(gallery_GD) or words_QW.shape[1] != words_GW.shape[1]:
-        shapes = f"{len(words_QW)} for {len(queries_QD)} queries, {len(words_GW)} for {len(gallery_GD)} gallery items"
+def _check_shapes(queries: tuple[int, ...], gallery: tuple[int, ...], words_QW: Words, words_GW: Words) -> None:
+    if len(queries) != 2 or len(gallery) != 2 or queries[1] != gallery[1]:
+        raise RetrievalError(f"queries have shape {queries}, the gallery {gallery}; expected (Q, D) and (G, D) in the same space")
+    if len(words_QW) != queries[0] or len(words_GW) != gallery[0] or words_QW.shape[1] != words_GW.shape[1]:
+        shapes = f"{len(words_QW)} for {queries[0]} queries, {len(words_GW)} for {gallery[0]} gallery items"
         raise RetrievalError(f"label rows do not fit the embeddings: {shapes}; expected one row each, over the same classes")
 
 
-def _rank_blocks(
-    queries_QD: Floats, words_QW: Words, own_Q: Ids, gallery: Gallery, ranker: KeyRanker, *, step: int, exclude_self: bool
-) -> RankedRows:
-    num_queries = len(queries_QD)
+@dataclass(frozen=True)
+class _Queries:
+    rows_QD: NDArray[Any]
+    ids_Q: Ids
+    words_QW: Words
+    own_Q: Ids
+
+    def unit_block(self, rows: slice, *, step: int) -> Floats:
+        """Unit rows of a block. Every block has `step` rows: products of one shape give a query the same similarities in any block."""
+        block_BD = unit_rows(self.rows_QD[rows], self.ids_Q[rows], what="query")
+        missing = step - len(block_BD)
+        return np.concatenate([block_BD, np.zeros((missing, block_BD.shape[1]), np.float32)]) if missing else block_BD
+
+
+def _rank_blocks(queries: _Queries, gallery: Gallery, ranker: KeyRanker, *, step: int, exclude_self: bool) -> RankedRows:
+    num_queries = len(queries.ids_Q)
     parts = []
     for start in range(0, num_queries, step):
         stop = min(start + step, num_queries)
-        block_BD = queries_QD[start:stop]
-        if len(block_BD) < step:
-            # Every product has the same shape, so a query's similarities do not depend on the block that it falls into.
-            block_BD = np.concatenate([block_BD, np.zeros((step - len(block_BD), queries_QD.shape[1]), np.float32)])
-        similarities_BG = gallery.similarities(block_BD)
+        similarities_BG = gallery.similarities(queries.unit_block(slice(start, stop), step=step))
         for first in range(start, stop, ranker.rows_at_once):
             rows = slice(first, min(first + ranker.rows_at_once, stop))
             similarities_RG = similarities_BG[first - start : rows.stop - start]
-            parts.append(ranker.rank(similarities_RG, words_QW[rows], own_Q[rows], exclude_self=exclude_self))
+            parts.append(ranker.rank(similarities_RG, queries.words_QW[rows], queries.own_Q[rows], exclude_self=exclude_self))
     if not parts:
         nothing = np.empty(0)
         return RankedRows(np.empty(0, np.int64), nothing, nothing, nothing, np.empty((0, len(RECALL_AT)), np.bool_), np.empty((0, len(NDCG_AT))))

@@ -16,6 +16,7 @@ from xmr_ray.types import Floats, Ids
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _COLUMNS_COMPARED = 16
+_ROWS_OF_SLAB = 8192
 
 
 def unit_rows(embeddings_ND: NDArray[Any], pair_ids_N: Ids, *, what: str) -> Floats:
@@ -53,17 +54,27 @@ class Gallery:
     def __init__(self, rows_GD: Floats) -> None:
         first, self._inverse_G = distinct_rows(rows_GD)
         self._expand = len(first) < len(rows_GD)
+        distinct = rows_GD[first] if self._expand else rows_GD
         self._fast = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        weight = torch.from_numpy(rows_GD[first] if self._expand else rows_GD)
-        self._weight = weight.to_mkldnn() if self._fast else weight
+        self._slabs = [self._lay_out(slab_SD) for slab_SD in np.split(distinct, range(_ROWS_OF_SLAB, len(distinct), _ROWS_OF_SLAB))]
+        self._cosines_BU = np.empty((0, len(distinct)), np.float32)
 
     def similarities(self, queries_BD: Floats) -> Floats:
-        """Cosines (B, G) float32 of unit queries with every gallery row, in gallery order."""
-        with torch.inference_mode():
-            queries = torch.from_numpy(queries_BD)
-            product = torch.nn.functional.linear(queries.to_mkldnn() if self._fast else queries, self._weight)
-            cosines_BU: Floats = (product.to_dense() if self._fast else product).numpy()
-        return np.take(cosines_BU, self._inverse_G, axis=1) if self._expand else cosines_BU
+        """Cosines (B, G) float32 of unit queries with every gallery row, in gallery order; the next call may overwrite them."""
+        if len(self._cosines_BU) != len(queries_BD):
+            self._cosines_BU = np.empty((len(queries_BD), self._cosines_BU.shape[1]), np.float32)
+        queries = self._lay_out(queries_BD)
+        start = 0
+        for slab in self._slabs:
+            with torch.inference_mode():
+                product = torch.nn.functional.linear(queries, slab)
+                self._cosines_BU[:, start : start + slab.shape[0]] = (product.to_dense() if self._fast else product).numpy()
+            start += slab.shape[0]
+        return np.take(self._cosines_BU, self._inverse_G, axis=1) if self._expand else self._cosines_BU
+
+    def _lay_out(self, rows_ND: Floats) -> torch.Tensor:
+        rows = torch.from_numpy(rows_ND)
+        return rows.to_mkldnn() if self._fast else rows
 
 
 def distinct_rows(rows_GD: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

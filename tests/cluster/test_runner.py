@@ -1,0 +1,143 @@
+"""The whole thing on Ray, on a tiny corpus: the loop, resume, actor counts, kills, jobs."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from xmr_ray import storage
+from xmr_ray.cluster.engine import RayEngine
+from xmr_ray.cluster.runner import evaluate_last, experiment_path, pick, run_experiment, score_last, train_last
+from xmr_ray.config import validate
+from xmr_ray.errors import CheckpointError, ConfigError, RunError
+from xmr_ray.runs.directory import RunDirectory
+
+pytestmark = pytest.mark.ray
+
+
+def results_of(folder, run_id):
+    """Selections and mAP of a finished run: what must be equal bit for bit."""
+    rounds = RunDirectory(storage.join(str(folder), run_id)).rounds()
+    return [(place.read_selection().pair_ids_n.tolist(), place.read_report()["retrieval"]) for place in rounds]
+
+
+@pytest.fixture(scope="module")
+def settings(quick, tiny_corpus):
+    return {**quick, "corpus": {"path": tiny_corpus.path}}
+
+
+@pytest.fixture(scope="module")
+def finished(session, settings, tmp_path_factory):
+    """Two arms and full supervision, run to the end once."""
+    folder = tmp_path_factory.mktemp("finished")
+    experiment = validate({**settings, "storage_path": str(folder), "full": True}, where="test")
+    seen, passes = [], []
+    counted = RayEngine._score
+
+    def count(engine, place, networks, **options):
+        passes.append((engine.directory.path, place.index, options["split"]))
+        counted(engine, place, networks, **options)
+
+    RayEngine._score = count
+    try:
+        states = run_experiment(experiment, on_round=lambda run, state: seen.append((run.run_id, len(state.history))))
+    finally:
+        RayEngine._score = counted
+    return experiment, states, seen, passes
+
+
+def test_arms_share_their_seed_pairs_and_spend_their_budget(finished):
+    experiment, states, seen, _ = finished
+    folder = experiment_path(experiment)
+    assert [state.ledger.sizes for state in states.values()] == [(20, 20, 20), (20, 20, 20), (600,)]
+    assert seen == [("random-s0", 1), ("random-s0", 2), ("random-s0", 3), ("entropy-s0", 1), ("entropy-s0", 2), ("entropy-s0", 3), ("full-s0", 1)]
+    first, second = results_of(folder, "random-s0"), results_of(folder, "entropy-s0")
+    assert first[0] == second[0], "same seed pairs, same networks"
+    assert first[1][0] != second[1][0]
+
+
+def test_at_most_two_ray_data_passes_a_round(finished):
+    _, _, _, passes = finished
+    assert len(passes) == len(set(passes)), "no split is scored twice by the same networks"
+    assert sum(split == "train" for _, _, split in passes) == 2, "two purchases of the entropy arm, none of the random one"
+    assert sum(split == "test" for _, _, split in passes) == 7
+
+
+def test_retrieval_with_every_label_is_far_above_chance(finished, tiny_corpus):
+    experiment, states, _, _ = finished
+    report = states["full-s0"].history[0]["retrieval"]["prob"]
+    assert report["map_mean"] > states["random-s0"].history[0]["retrieval"]["prob"]["map_mean"]
+    assert report["i2t"]["num_queries"] == 160
+    numbers = json.loads(storage.read_bytes(RunDirectory(storage.join(experiment_path(experiment), "full-s0")).round(0).training))
+    assert numbers["workers"] == 1
+
+
+def test_started_again_a_finished_experiment_does_nothing(session, finished):
+    experiment, states, _, _ = finished
+    seen = []
+    again = run_experiment(experiment, on_round=lambda run, state: seen.append(run))
+    assert seen == []
+    assert [len(state.history) for state in again.values()] == [len(state.history) for state in states.values()]
+
+
+def test_a_changed_configuration_is_refused_unless_asked_for(session, finished):
+    experiment, _, _, _ = finished
+    changed = experiment.model_copy(update={"budget": experiment.budget.model_copy(update={"total": 50})})
+    with pytest.raises(RunError, match="another configuration"):
+        run_experiment(changed, on_round=lambda run, state: None)
+
+
+@pytest.mark.parametrize("num_actors", [1, 2])
+def test_any_number_of_scoring_actors_selects_the_same_pairs(session, settings, finished, tmp_path, num_actors):
+    content = {**settings, "storage_path": str(tmp_path), "scoring": {"num_actors": num_actors, "batch_size": 50}}
+    content["arms"] = {"entropy": settings["arms"]["entropy"]}
+    run_experiment(validate(content, where="test"), on_round=lambda run, state: None)
+    found = results_of(tmp_path / "quick", "entropy-s0")
+    assert [ids for ids, _ in found] == [ids for ids, _ in results_of(experiment_path(finished[0]), "entropy-s0")]
+
+
+def test_single_steps_work_on_the_newest_networks(session, finished):
+    experiment, _, _, _ = finished
+    place, spaces = evaluate_last(experiment, arm="entropy", seed=0)
+    assert place.index == 2
+    told = place.read_report()["retrieval"]["prob"]
+    assert spaces["prob"].map_mean == pytest.approx(told["map_mean"])
+    scored = score_last(experiment, arm="random", seed=0)
+    assert len(storage.list_names(scored.folder("scores"))) > 0
+    assert train_last(experiment, arm="random", seed=0).index == 2
+    with pytest.raises(ConfigError, match="means 3 runs; choose one of random-s0, entropy-s0, full-s0"):
+        pick(experiment, arm=None, seed=0)
+
+
+def test_networks_that_cannot_be_read_are_named(session, finished, tmp_path):
+    experiment, _, _, _ = finished
+    place = RunDirectory(storage.join(experiment_path(experiment), "random-s0")).round(2)
+    kept = storage.read_bytes(place.networks)
+    try:
+        storage.write_whole(place.networks, kept[: len(kept) // 2])
+        with pytest.raises(CheckpointError, match=r"networks\.pt"):
+            evaluate_last(experiment, arm="random", seed=0)
+    finally:
+        storage.write_whole(place.networks, kept)
+
+
+def test_killed_at_random_moments_a_run_ends_as_if_uninterrupted(settings, finished, tmp_path):
+    """kill -9 of the driver at random moments, restarted each time; the full drill of ten kills is `benchmarks/kills.py`."""
+    config = tmp_path / "c.yaml"
+    content = {**settings, "storage_path": str(tmp_path), "arms": {"entropy": settings["arms"]["entropy"]}}
+    config.write_text(json.dumps(content))
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "xmr_ray", "run", "-c", str(config)]
+    moments = random.Random(7)
+    for _ in range(2):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as driver:
+            time.sleep(moments.uniform(8, 20))
+            driver.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert results_of(tmp_path / "quick", "entropy-s0") == results_of(experiment_path(finished[0]), "entropy-s0")

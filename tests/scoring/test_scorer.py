@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from xmr_ray.errors import StrategyError
+from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.scoring.scorer import PairScorer
+from xmr_ray.scoring.uncertainty import MEASURES
+from xmr_ray.types import PairBatch, narrow
+
+
+@pytest.fixture
+def scorer_of(raw_networks):
+    def make(batch_size=1024):
+        networks = RoundNetworks.load(raw_networks.path)
+        return PairScorer(networks, multi_label=True, batch_size=batch_size, device=torch.device("cpu"))
+
+    return make
+
+
+def first_batch(corpus):
+    return corpus.read(corpus.descriptors("train")[0])
+
+
+def test_scores_equal_the_networks_applied_pair_by_pair(scorer_of, raw_networks, tiny_corpus):
+    batch = first_batch(tiny_corpus)
+    scored = scorer_of().score(batch)
+    networks = RoundNetworks.load(raw_networks.path)
+    for i in (0, 17, len(batch) - 1):
+        image, text = torch.from_numpy(batch.images()[i : i + 1].copy()), torch.from_numpy(batch.texts()[i : i + 1].copy())
+        with torch.no_grad():
+            alone = networks.label_predictor.probabilities(image, text).numpy()
+            towers = networks.common_space.embed(image, text)
+        np.testing.assert_allclose(scored.probabilities_BC[i], alone[0], atol=1e-6)
+        for name, value in zip(scored.towers, towers, strict=True):
+            np.testing.assert_allclose(scored.towers[name][i], value[0].numpy(), atol=1e-5)
+        for name, measure in MEASURES.items():
+            assert scored.block.columns[name][i] == pytest.approx(measure(alone, multi_label=True)[0], abs=1e-5)
+    assert scored.block.pair_ids_B.tolist() == batch.pair_ids_B.tolist()
+
+
+def test_a_pairs_score_does_not_depend_on_its_neighbours(scorer_of, tiny_corpus):
+    batch = first_batch(tiny_corpus)
+    whole, small = scorer_of().score(batch), scorer_of(batch_size=7).score(batch)
+    np.testing.assert_allclose(whole.block.columns["entropy"], small.block.columns["entropy"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("f16", 5e-3), ("bf16", 5e-2)])
+def test_every_storage_type_of_features_is_understood(scorer_of, tiny_corpus, dtype, tolerance):
+    batch = first_batch(tiny_corpus)
+    stored = PairBatch(batch.pair_ids_B, narrow(batch.images(), dtype), narrow(batch.texts(), dtype), dtype, dtype)
+    np.testing.assert_allclose(scorer_of().score(stored).probabilities_BC, scorer_of().score(batch).probabilities_BC, atol=tolerance)
+
+
+def test_a_score_that_is_not_finite_names_its_pair(scorer_of, tiny_corpus):
+    batch = first_batch(tiny_corpus)
+    image = batch.images().copy()
+    image[5, 0] = np.nan
+    spoilt = PairBatch(batch.pair_ids_B, image, batch.texts(), "f32", "f32")
+    with pytest.raises(StrategyError, match=rf"not finite at pair_id {batch.pair_ids_B[5]}"):
+        scorer_of().score(spoilt)

@@ -1,0 +1,84 @@
+"""The networks of one round in one file: architecture, dimensions and weights."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from xmr_ray import storage
+from xmr_ray.errors import CheckpointError, StorageError
+from xmr_ray.networks import AnyCommonSpace, AnyLabelPredictor, CommonSpace, LabelPredictor, NetworkDims
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RoundNetworks:
+    """Both stages of a round."""
+
+    label_predictor: LabelPredictor
+    common_space: CommonSpace
+
+    def to(self, device: torch.device | str) -> "RoundNetworks":
+        """Move both networks; returns itself."""
+        self.label_predictor.to(device)
+        self.common_space.to(device)
+        return self
+
+    def eval(self) -> "RoundNetworks":
+        """Switch dropout off; returns itself."""
+        self.label_predictor.eval()
+        self.common_space.eval()
+        return self
+
+    def save(self, path: str) -> None:
+        """Write one file whole or not at all; raises `StorageError`."""
+        content = {"format": FORMAT_VERSION, "dims": self.label_predictor.dims.model_dump()}
+        for name, network in (("label_predictor", self.label_predictor), ("common_space", self.common_space)):
+            weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+            content[name] = {"config": network.config.model_dump(), "weights": weights}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        storage.write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "cpu") -> "RoundNetworks":
+        """Read networks back, in evaluation mode; only tensors and plain values are unpickled.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another format, or its weights do not fit its architecture.
+        """
+        content = _read(path)
+        try:
+            dims = NetworkDims.model_validate(content["dims"])
+            predictor = _restore(TypeAdapter(AnyLabelPredictor), content["label_predictor"], dims)
+            space = _restore(TypeAdapter(AnyCommonSpace), content["common_space"], dims)
+        except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: weights and architecture do not fit ({error}); {_ADVICE}") from error
+        return cls(predictor, space).to(device).eval()
+
+
+_ADVICE = "remove the file and run again to train this round's networks anew"
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        content = torch.load(io.BytesIO(storage.read_bytes(path)), map_location="cpu", weights_only=True)
+    except StorageError as error:
+        raise CheckpointError(f"{path}: no networks can be read here ({error}); {_ADVICE}") from error
+    except Exception as error:  # torch names no class for a damaged file: zip, pickle, end of file and runtime errors all occur
+        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error}); {_ADVICE}") from error
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: holds format {found!r}, expected {FORMAT_VERSION}; {_ADVICE}")
+    return content
+
+
+def _restore(adapter: TypeAdapter[Any], part: dict[str, Any], dims: NetworkDims) -> Any:
+    config = adapter.validate_python(part["config"])
+    with torch.random.fork_rng(devices=[]):
+        network = config.build(dims)
+    network.load_state_dict(part["weights"])
+    return network
