@@ -3,9 +3,10 @@
     python benchmarks/round.py --pairs 100000 --shape 4096+300
     python benchmarks/round.py --pairs 100000 --shape 512+512
 
-Scoring through the engine is compared with a hand-written loop (one process, one prefetch thread, as many torch threads as there are actors) over the
-same files with the same networks, in turn, `--repeats` times; the medians and their ratio are printed. The engine's start-up (actors, imports,
-loading networks) is measured as the time to score the first few descriptors and told apart. The same is done for a copy of the corpus with list columns.
+Scoring through the engine is compared with a hand-written loop (one process, one prefetch thread, as many torch threads as there are
+actors) over the same files with the same networks, in turn, `--repeats` times; the medians and their ratio are printed. The engine's
+start-up (actors, imports, loading networks) is measured as the time to score the first few descriptors and told apart. The same is done
+for a copy of the corpus with list columns.
 """
 
 import argparse
@@ -94,7 +95,7 @@ def with_list_columns(corpus, path):
             with pq.ParquetWriter(inner, _list_schema(source.schema_arrow)) as writer:
                 for group in range(source.num_row_groups):
                     writer.write_table(_as_lists(source.read_row_group(group), corpus.schema), row_group_size=1 << 30)
-            size = os.path.getsize(inner)
+            size = storage.size_of(inner)
             splits[split].append(entry.model_copy(update={"bytes": size, "sha256": storage.digest_file(inner)}))
     manifest = corpus.manifest.model_copy(update={"corpus": schema, "splits": {name: tuple(files) for name, files in splits.items()}})
     storage.write_whole(os.path.join(path, "corpus.json"), Manifest.to_bytes(manifest))

@@ -40,10 +40,11 @@ def test_a_session_that_is_open_is_used_and_left_open(session):
     assert ray.is_initialized()
 
 
-def test_the_session_is_capped_and_knows_its_limits(session):
+def test_the_session_is_capped_and_a_stalled_pass_fails_in_bounded_time(session):
     assert (session.own, session.cpus) == (True, 2.0)
     assert ray.cluster_resources()["object_store_memory"] <= 300e6
-    assert ray.data.DataContext.get_current().execution_no_progress_timeout_s == 600  # of the last one opened, above
+    with open_session(Resources(no_progress_timeout_s=77)):
+        assert ray.data.DataContext.get_current().execution_no_progress_timeout_s == 77
 
 
 def test_everything_listens_on_loopback_alone(session):

@@ -43,7 +43,7 @@ def open_session(resources: Resources) -> Iterator[Session]:
     try:
         _start(address, resources)
         session = _describe(resources, own=address == "local")
-        log.info("step=session address=%s cpus=%g gpus=%g nodes=%d", address, session.cpus, session.gpus, len(session.node_ids))
+        log.info("step=session address=%s cpus=%g gpus=%g nodes=%s", address, session.cpus, session.gpus, ",".join(session.node_ids))
         yield session
     finally:
         ray.shutdown()

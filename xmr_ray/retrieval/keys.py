@@ -59,8 +59,8 @@ class KeyRanker:
         own_found_RK = np.zeros((len(keys_RG), len(RECALL_AT)), np.bool_)
         for column, k in enumerate(RECALL_AT):
             own_found_RK[known, column] = own_keys <= keys_RG[known, min(k, keys_RG.shape[1]) - 1]
-        counts_R, *precisions = self._precisions(keys_RG)
-        return RankedRows(counts_R, *precisions, own_found_RK, self._gain(keys_RG[:, : max(NDCG_AT)], words_RW))
+        counts_R, all_R, within_50_R, within_r_R = self._precisions(keys_RG)
+        return RankedRows(counts_R, all_R, within_50_R, within_r_R, own_found_RK, self._gain(keys_RG[:, : max(NDCG_AT)], words_RW))
 
     def pack(self, similarities_RG: Floats, words_RW: Words) -> Words:
         """Keys (R, G) whose ascending order is descending similarity, then ascending position; the lowest bit is the relevance.

@@ -16,7 +16,7 @@ from xmr_ray.types import Floats, Ids
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _COLUMNS_COMPARED = 16
-_ROWS_OF_SLAB = 8192
+_ROWS_OF_SLAB = 4096
 
 
 def unit_rows(embeddings_ND: NDArray[Any], pair_ids_N: Ids, *, what: str) -> Floats:

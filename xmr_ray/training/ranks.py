@@ -28,18 +28,23 @@ class Ranks:
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Elementwise sum over ranks, without gradient; every rank must call it with the same shape."""
-        total = values.detach().clone()
-        if self.world > 1:
-            distributed.all_reduce(total)
-        return total
+        if self.world == 1:
+            return values.detach().clone()
+        total = values.detach().to(_travel_device(), copy=True)
+        distributed.all_reduce(total)
+        return total.to(values.device)
 
-    def max(self, value: int, device: torch.device | str = "cpu") -> int:
+    def max(self, value: int) -> int:
         """The largest value of all ranks."""
         if self.world == 1:
             return value
-        found = torch.tensor(value, device=device)
+        found = torch.tensor(value, device=_travel_device())
         distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
         return int(found)
+
+    def first(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of rank 0, so that every rank decides alike."""
+        return self.sum(values if self.rank == 0 else torch.zeros_like(values))
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows of all ranks in rank order, with gradients; every rank must bring the same shape.
@@ -52,10 +57,15 @@ class Ranks:
         """The rows of all ranks in rank order, however many each has; without gradient."""
         if self.world == 1:
             return rows
-        most = self.max(len(rows), rows.device)
-        padded = torch.cat([rows.detach(), rows.new_zeros((most - len(rows), *rows.shape[1:]))])
-        kept = torch.cat([torch.ones(len(rows), device=rows.device), torch.zeros(most - len(rows), device=rows.device)])
-        return self.gather(padded)[self.gather(kept) > 0]
+        most = self.max(len(rows))
+        padded = torch.cat([rows.detach(), rows.new_zeros((most - len(rows), *rows.shape[1:]))]).to(_travel_device())
+        kept = (torch.arange(most) < len(rows)).to(torch.uint8).to(_travel_device())
+        return self.gather(padded)[self.gather(kept) > 0].to(rows.device)
+
+
+def _travel_device() -> torch.device:
+    """Where tensors must lie to be exchanged: NCCL takes them from the GPU only."""
+    return torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
 
 
 class _Gather(torch.autograd.Function):

@@ -117,9 +117,8 @@ class StreamedRows:
         *,
         ranks: Ranks,
         seed: int,
-        device: torch.device | str = "cpu",
     ) -> None:
-        self._epoch_descriptors, self._read, self._ranks, self._seed, self._device = epoch_descriptors, read, ranks, seed, device
+        self._epoch_descriptors, self._read, self._ranks, self._seed = epoch_descriptors, read, ranks, seed
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[RowBatch]:
         """Batches of `batch_size / W` rows of this rank, the last ones padded."""
@@ -130,7 +129,7 @@ class StreamedRows:
             batch = next(batches, None)
             if self._ranks.world == 1 and batch is None:
                 return
-            widths = self._agree(batch, widths) if self._ranks.world > 1 else (0, 0)
+            widths = self._agree(batch) if self._ranks.world > 1 else (0, 0)
             if widths is None:
                 return
             yield padding(*widths) if batch is None else batch
@@ -139,10 +138,10 @@ class StreamedRows:
         """Not available: streamed rows have no places."""
         raise NotImplementedError("streamed rows are predicted batch by batch")
 
-    def _agree(self, batch: RowBatch | None, widths: tuple[int, int] | None) -> tuple[int, int] | None:
+    def _agree(self, batch: RowBatch | None) -> tuple[int, int] | None:
         """Feature widths if any rank still has rows, else None; a rank without a row learns them from the others."""
         mine = (0, 0) if batch is None else (batch.image_BI.shape[1], batch.text_BT.shape[1])
-        found = [self._ranks.max(width, self._device) for width in mine]
+        found = [self._ranks.max(width) for width in mine]
         return (found[0], found[1]) if found[0] else None
 
     def _batches(self, epoch: int, size: int) -> Iterator[RowBatch]:
