@@ -39,7 +39,7 @@ class TrainingSettings(TrainingConfig):
 
     num_workers: int | Literal["auto"] = Field(default="auto", description="Train workers; 0 is local mode, auto decides and says so")
     cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs reserved by each worker")
-    threads_per_worker: int | None = Field(default=None, ge=1, description="torch threads; None shares the machine's cores out")
+    threads_per_worker: int = Field(default=1, ge=1, description="torch threads; more pays only for wide networks on idle cores")
     resident_mb: int = Field(default=4096, ge=0, description="memory for one worker's share of features; beyond it they are streamed")
 
 

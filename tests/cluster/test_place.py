@@ -42,11 +42,9 @@ def test_auto_takes_local_mode_only_in_a_session_of_our_own_when_one_process_is_
     assert place_training(found, TrainingSettings(), Resources(use_gpu=use_gpu)).count == expected
 
 
-def test_threads_are_shared_out():
-    assert place_training(session(8), TrainingSettings(), Resources()).threads == 8
-    assert place_training(session(8), TrainingSettings(num_workers=4), Resources()).threads == 2
-    assert place_training(session(2), TrainingSettings(num_workers=2), Resources()).threads == 1
-    assert place_training(session(8), TrainingSettings(threads_per_worker=3), Resources()).threads == 3
+def test_threads_are_those_of_the_configuration():
+    assert place_training(session(8), TrainingSettings(), Resources()).threads == 1
+    assert place_training(session(8), TrainingSettings(num_workers=4, threads_per_worker=3), Resources()).threads == 3
 
 
 def test_workers_that_hold_every_cpu_are_refused():

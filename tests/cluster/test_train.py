@@ -14,7 +14,7 @@ from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.train import SHARD, FileCheckpoints, TrainJob, descriptor_dataset, fit_in_worker, needs_streaming, streamed_rows, train_round
 from xmr_ray.config import validate
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.errors import CheckpointError, CorpusError
+from xmr_ray.errors import CheckpointError, LedgerError
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory
 from xmr_ray.training.ranks import Ranks
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_is_restarted_from_its_checkpoint_and_ends_as_if_noth
 def test_an_error_of_our_own_in_a_worker_is_raised_as_itself(session, job_of):
     job = job_of("wrong", bought=LabelSet.of([10**12], [[0]]))
     for placement in (LOCAL, Placement(count=1, cpus=0.5, gpus=0.0, threads=1)):
-        with pytest.raises(CorpusError, match=str(10**12)):
+        with pytest.raises(LedgerError, match=str(10**12)):
             train_round(job, placement)
 
 

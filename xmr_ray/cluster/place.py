@@ -44,5 +44,4 @@ def place_training(session: Session, training: TrainingSettings, resources: Reso
     if count:
         reservation = Reservation("Train workers", count, training.cpus_per_worker, gpus)
         check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
-    threads = training.threads_per_worker or max(1, int(session.cpus / max(count, 1)))
-    return Placement(count, training.cpus_per_worker, gpus, threads)
+    return Placement(count, training.cpus_per_worker, gpus, training.threads_per_worker)

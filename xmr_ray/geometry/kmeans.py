@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from xmr_ray.errors import StrategyError
+from xmr_ray.geometry.distances import squared_distances
 from xmr_ray.geometry.threads import one_thread
 from xmr_ray.types import Floats
 
@@ -81,14 +82,3 @@ def nearest_to_centres(points_ND: NDArray[Any], centres_MD: Floats) -> NDArray[n
                 free_N[row] = False
                 rows_M[start + offset] = row
     return rows_M
-
-
-def squared_distances(left_AD: NDArray[Any], right_BD: NDArray[Any]) -> Floats:
-    """Squared Euclidean distances (A, B) float32, never below 0."""
-    left = np.asarray(left_AD, dtype=np.float32)
-    right = np.asarray(right_BD, dtype=np.float32)
-    distances_AB = left @ right.T
-    distances_AB *= -2
-    distances_AB += np.einsum("ij,ij->i", left, left)[:, None]
-    distances_AB += np.einsum("ij,ij->i", right, right)
-    return np.maximum(distances_AB, 0, out=distances_AB)

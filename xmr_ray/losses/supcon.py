@@ -24,8 +24,10 @@ class SupCon(SpaceLoss):
         present_A = everyone.weight_B > 0
         positives_BA = target_similarity(local, everyone) * everyone.row_trust_B[None, :] * local.row_trust_B[:, None]
         total = torch.zeros((), device=positives_BA.device)
-        both = ((local.image_embedding_BD, everyone.text_embedding_BD, local.text_embedding_BD),)
-        both += ((local.text_embedding_BD, everyone.image_embedding_BD, local.image_embedding_BD),)
+        both = (
+            (local.image_embedding_BD, everyone.text_embedding_BD, local.text_embedding_BD),
+            (local.text_embedding_BD, everyone.image_embedding_BD, local.image_embedding_BD),
+        )
         for anchor_BD, others_AD, own_BD in both:
             cosine_BA = (anchor_BD @ others_AD.T) / self.temperature
             spread_B = cosine_BA.masked_fill(~present_A[None, :], -torch.inf).logsumexp(dim=1) if present_A.any() else cosine_BA.sum(dim=1)

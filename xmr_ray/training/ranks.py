@@ -51,7 +51,7 @@ class Ranks:
 
         The gradient of a row is the sum of what every rank's loss says about it.
         """
-        return rows if self.world == 1 else _Gather.apply(rows, self.rank, self.world)
+        return rows if self.world == 1 else _Gather.apply(rows, self.rank, self.world)  # type: ignore[no-untyped-call]
 
     def gather_ragged(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows of all ranks in rank order, however many each has; without gradient."""

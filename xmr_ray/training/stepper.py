@@ -37,7 +37,7 @@ def one_cycle(progress: float) -> float:
 
 
 def mean_over_ranks(terms: Sequence[tuple[float, LossSums]], ranks: Ranks) -> torch.Tensor:
-    """`sum_k weight_k * (sum of totals / sum of masses)` as one rank's addend, scaled so that gradients *averaged* over ranks are those of the whole batch."""
+    """`sum_k weight_k * (sum of totals / sum of masses)` of one rank, scaled so that gradients averaged over ranks are the whole batch's."""
     masses_K = ranks.sum(torch.stack([sums.mass for _, sums in terms])).clamp(min=_SMALLEST_MASS)
     parts = [weight * sums.total / masses_K[k] for k, (weight, sums) in enumerate(terms)]
     return torch.stack(parts).sum() * ranks.world

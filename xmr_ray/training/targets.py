@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from xmr_ray.component import Settings
-from xmr_ray.types import LabelSet, Ids
+from xmr_ray.types import Ids, LabelSet
 
 
 class Targets(NamedTuple):

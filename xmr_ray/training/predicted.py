@@ -1,0 +1,53 @@
+"""Where the targets of stage 2 come from: the label predictor and what was bought, or bought labels alone."""
+
+import torch
+
+from xmr_ray.networks import LabelPredictor
+from xmr_ray.training.label_predictor import BLOCK, FitContext, predict_logits
+from xmr_ray.training.rows import RowBatch, Rows
+from xmr_ray.training.targets import Targets, TargetSettings, predicted_targets, with_bought
+from xmr_ray.types import LabelSet
+
+
+class Known:
+    """Bought labels of rows that every rank holds; trust 1."""
+
+    def __init__(self, labels_LC: torch.Tensor) -> None:
+        self._labels_LC = labels_LC
+
+    def __call__(self, batch: RowBatch) -> Targets:
+        """Labels by position."""
+        assert batch.positions_B is not None, "held rows have positions"
+        labels_BC = self._labels_LC[batch.positions_B]
+        return Targets(labels_BC, torch.ones_like(labels_BC))
+
+
+class Predicted:
+    """Predicted probabilities as targets, bought labels over them. Probabilities of resident rows are computed once, of streamed ones by batch."""
+
+    def __init__(
+        self, predictor: LabelPredictor, settings: TargetSettings, bought: LabelSet, context: FitContext, *, thresholds_C: torch.Tensor | None
+    ) -> None:
+        self._predictor, self._settings, self._bought, self._context = predictor, settings, bought, context
+        self._thresholds_C = thresholds_C
+        self._probabilities_NC: torch.Tensor | None = None
+
+    def remember(self, rows: Rows) -> None:
+        """Compute the probabilities of all rows that this rank holds, if it holds them."""
+        if rows.resident:
+            parts = [self._predict(block) for block in rows.blocks(BLOCK)]
+            self._probabilities_NC = torch.cat([*parts, torch.zeros(0 if parts else 1, self._context.dims.num_classes)])
+
+    def __call__(self, batch: RowBatch) -> Targets:
+        """Targets and trust of a batch, on the CPU."""
+        if self._probabilities_NC is not None and batch.positions_B is not None:
+            probabilities_BC = self._probabilities_NC[batch.positions_B]
+        else:
+            probabilities_BC = self._predict(batch)
+        targets = predicted_targets(probabilities_BC, self._settings, multi_label=self._context.dims.multi_label, thresholds_C=self._thresholds_C)
+        return with_bought(targets, batch.pair_ids_B, self._bought)
+
+    def _predict(self, batch: RowBatch) -> torch.Tensor:
+        logits = next(predict_logits(self._predictor, iter([batch]), self._context))
+        with torch.no_grad():
+            return self._predictor.fuse(logits).cpu()

@@ -1,0 +1,215 @@
+"""One fit a round: stage 1, labels predicted for the train split, stage 2."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from xmr_ray.component import Settings
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.errors import CheckpointError, ConfigError, LedgerError
+from xmr_ray.networks import CommonSpace, LabelPredictor, NetworkDims
+from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.retrieval import evaluate
+from xmr_ray.training.bought import gather_pairs
+from xmr_ray.training.common_space import CommonSpaceSettings, SpaceFit, SpaceHooks, State
+from xmr_ray.training.label_predictor import FitContext, Labelled, LabelPredictorSettings, fit_label_predictor
+from xmr_ray.training.precision import Precision, choose_precision
+from xmr_ray.training.predicted import Known, Predicted
+from xmr_ray.training.ranks import Ranks
+from xmr_ray.training.rows import HeldRows, RowBatch, Rows
+from xmr_ray.training.targets import Targets, TargetSettings, prior_thresholds
+from xmr_ray.types import LabelSet, Split
+
+log = logging.getLogger(__name__)
+_SAVES = 4
+
+
+class TrainingConfig(Settings):
+    """How both networks of a round learn. Labels that decide anything are bought: those of the train split, or those of the validation split too.
+
+    `cross_fit` holds bought labels out in turn for early stopping of stage 1 and calibration; stage 2 then takes a fixed number of epochs,
+    because mAP of a few held-out pairs says little. `split` looks at the validation split in both stages; its labels count as bought.
+    """
+
+    label_predictor: LabelPredictorSettings = LabelPredictorSettings()
+    targets: TargetSettings = TargetSettings()
+    common_space: CommonSpaceSettings = CommonSpaceSettings()
+    use_predicted: bool = Field(default=True, description="false: stage 2 learns from bought labels only")
+    validation: Literal["cross_fit", "split"] = Field(default="cross_fit", description="what early stopping and calibration look at")
+    precision: Precision = Field(default="auto", description="matrix products; auto: bf16 where the hardware has it")
+    checkpoint_every: int | None = Field(default=None, ge=1, description="epochs of stage 2 between checkpoints; None: a quarter of them")
+
+
+class Checkpoints(Protocol):
+    """Where the state of an unfinished fit lies. Every rank calls both."""
+
+    def latest(self) -> dict[str, Any] | None:
+        """The last saved state, None at the start of a fit."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save a state; a barrier."""
+
+
+@dataclass(frozen=True)
+class RoundFit:
+    """The networks, the numbers of every check and epoch of this process (those before an interruption are not repeated), and a summary."""
+
+    networks: RoundNetworks
+    history: tuple[dict[str, float], ...]
+    summary: Mapping[str, float | int | str | bool]
+
+
+def fit_round(
+    config: TrainingConfig,
+    *,
+    corpus: PairedCorpus,
+    bought: LabelSet,
+    rows: Rows,
+    ranks: Ranks,
+    device: torch.device,
+    seed: int,
+    round_index: int,
+    validation: LabelSet | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> RoundFit:
+    """Fit both networks on what was bought; an interrupted fit goes on from its checkpoint and ends with the same weights.
+
+    Every rank calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was.
+
+    Raises:
+        LedgerError: nothing was bought, or an id is not in its split.
+        ConfigError: `validation: split` without labels of the validation split.
+        CheckpointError: the saved state does not fit this configuration.
+    """
+    if len(bought) == 0:
+        raise LedgerError("no labels were bought: training needs at least one labelled pair; check budget.seed_pairs")
+    if config.validation == "split" and not validation:
+        raise ConfigError("training.validation is 'split', but there are no labels of a validation split; use cross_fit")
+    fit = _Fit(config, corpus, _context(config, corpus, ranks=ranks, device=device, seed=seed, round_index=round_index), checkpoints, on_epoch)
+    labelled = fit.labelled(bought, "train")
+    held_out = fit.labelled(validation, "validation") if config.validation == "split" and validation is not None else None
+    state = fit.load()
+    predictor, stage_1 = fit.stage_1(labelled, held_out, state)
+    space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
+    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought)}
+    return RoundFit(RoundNetworks(predictor, space).eval(), tuple(fit.history), summary)
+
+
+def _context(config: TrainingConfig, corpus: PairedCorpus, *, ranks: Ranks, device: torch.device, seed: int, round_index: int) -> FitContext:
+    schema = corpus.schema
+    dims = NetworkDims(image_dim=schema.image_dim, text_dim=schema.text_dim, num_classes=schema.num_classes, multi_label=schema.multi_label)
+    return FitContext(dims, corpus.statistics(), ranks, device, choose_precision(config.precision, device), seed, round_index)
+
+
+class _Fit:
+    """The steps of one fit, and what they share."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        corpus: PairedCorpus,
+        context: FitContext,
+        checkpoints: Checkpoints | None,
+        on_epoch: Callable[[dict[str, float]], None] | None,
+    ) -> None:
+        self.config, self.corpus, self.context = config, corpus, context
+        self._checkpoints, self._on_epoch = checkpoints, on_epoch
+        self.history: list[dict[str, float]] = []
+
+    def labelled(self, labels: LabelSet, split: Split) -> Labelled:
+        """Rows of a split whose labels are known."""
+        context = self.context
+        rows = gather_pairs(self.corpus, labels.pair_ids_L, split=split, ranks=context.ranks, seed=context.seed)
+        return Labelled(rows, torch.from_numpy(labels.dense(rows.pair_ids_N, num_classes=context.dims.num_classes)))
+
+    def load(self) -> State | None:
+        """The state of an interrupted fit."""
+        return None if self._checkpoints is None else self._checkpoints.latest()
+
+    def tell(self, numbers: dict[str, float]) -> None:
+        """Keep and report the numbers of a check or an epoch."""
+        self.history.append(numbers)
+        if self._on_epoch is not None:
+            self._on_epoch(numbers)
+
+    def stage_1(self, labelled: Labelled, held_out: Labelled | None, state: State | None) -> tuple[LabelPredictor, State]:
+        """The label predictor, fitted or restored, and the part of the state that restores it."""
+        if state is not None:
+            return self._restored_predictor(state["stage_1"]), state["stage_1"]
+        fit = fit_label_predictor(self.config.label_predictor, labelled, self.context, validation=held_out, on_check=self.tell)
+        numbers: dict[str, float | int] = {"label_predictor_steps": fit.steps}
+        if fit.calibration is not None:
+            image, text, joint = fit.calibration.temperature_3.tolist()
+            numbers |= {"held_out_log_loss": fit.calibration.log_loss, "fusion_weight": fit.calibration.fusion_weight}
+            numbers |= {"temperature_image": image, "temperature_text": text, "temperature_joint": joint}
+        thresholds_C = None
+        if fit.held_out_BC is not None and fit.held_out_labels_BC is not None:
+            thresholds_C = prior_thresholds(fit.held_out_BC, fit.held_out_labels_BC)
+        stage_1 = {"weights": fit.network.state_dict(), "numbers": numbers, "thresholds_C": thresholds_C}
+        if self._checkpoints is not None:
+            self._checkpoints.save({"stage_1": stage_1, "stage_2": None})
+        log.info("step=label_predictor bought=%d %s", len(labelled), " ".join(f"{name}={value:.4g}" for name, value in numbers.items()))
+        return fit.network, stage_1
+
+    def _restored_predictor(self, stage_1: State) -> LabelPredictor:
+        with torch.random.fork_rng(devices=[]):
+            network = self.config.label_predictor.network.build(self.context.dims)
+        try:
+            network.load_state_dict(stage_1["weights"])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"the saved state of this fit does not fit its configuration ({error}); remove it to start the fit again"
+            ) from error
+        return network.to(self.context.device).eval()
+
+    def stage_2(
+        self,
+        predictor: LabelPredictor,
+        labelled: Labelled,
+        bought: LabelSet,
+        *,
+        rows: Rows,
+        held_out: Labelled | None,
+        stage_1: State,
+        state: State | None,
+    ) -> tuple[CommonSpace, int]:
+        """The common space and the number of its epochs."""
+        config, context = self.config, self.context
+        targets: Callable[[RowBatch], Targets]
+        if config.use_predicted:
+            predicted = Predicted(predictor, config.targets, bought, context, thresholds_C=stage_1["thresholds_C"])
+            predicted.remember(rows)
+            targets, num_rows = predicted, self.corpus.num_pairs("train")
+        else:
+            targets, rows, num_rows = Known(labelled.labels_LC), labelled.rows, len(labelled)
+        fit = SpaceFit(config.common_space, context, num_rows=num_rows)
+        if state is not None and state["stage_2"] is not None:
+            fit.restore(state["stage_2"])
+        every = config.checkpoint_every or max(1, fit.num_epochs // _SAVES)
+        save = None if self._checkpoints is None else self._saver(self._checkpoints, stage_1)
+        validate = None if held_out is None else _validator(held_out, context)
+        space = fit.run(rows, targets, SpaceHooks(self.tell, save, every, validate))
+        return space, fit.epochs_run
+
+    @staticmethod
+    def _saver(checkpoints: Checkpoints, stage_1: State) -> Callable[[State], None]:
+        return lambda stage_2: checkpoints.save({"stage_1": stage_1, "stage_2": stage_2})
+
+
+def _validator(held_out: Labelled, context: FitContext) -> Callable[[CommonSpace], float]:
+    rows: HeldRows = held_out.rows
+
+    @torch.inference_mode()
+    def validate(space: CommonSpace) -> float:
+        _, _, image_NC, text_NC = space.embed(rows.image_NI.to(context.device), rows.text_NT.to(context.device))
+        spaces = (image_NC.float().cpu().numpy(), text_NC.float().cpu().numpy())
+        labels_NC = held_out.labels_LC.numpy().astype(np.uint8)
+        return evaluate(*spaces, pair_ids=rows.pair_ids_N, labels_NC=labels_NC).map_mean
+
+    return validate
