@@ -137,7 +137,7 @@ def hand_loop(corpus, networks_path, output, *, threads, batch_size):
 
 def engine_pass(session, corpus, config, networks, output, *, count):
     """Seconds to score the first `count` train descriptors through Ray Data."""
-    placement = place_scoring(session, config.scoring, config.resources)
+    placement = place_scoring(session, config.scoring, config.resources, num_pairs=corpus.num_pairs("train"))
     job = ScoringJob(corpus.path, "train", networks, output, config.scoring.batch_size, "f16", placement.threads, False)
     started = time.perf_counter()
     score_split(job, corpus.descriptors("train")[:count], placement)

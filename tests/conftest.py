@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import settings
 
+import xmr_ray.cluster  # noqa: F401 sets Ray's environment, which must come before any `import ray`
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.readers.synthetic import SyntheticReader
@@ -62,6 +63,7 @@ def quick():
         "name": "quick",
         "budget": {"total": 60, "seed_pairs": 20, "per_round": 20},
         "arms": {"random": {"strategy": {"kind": "random"}}, "entropy": {"strategy": {"kind": "entropy"}}},
+        "training": {"label_predictor": {"steps": 60}, "common_space": {"steps": 60}},
         "resources": {"num_cpus": 2, "object_store_mb": 300},
     }
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError, field_validator
+from yaml import YAMLError
 
 from xmr_ray.component import Settings
 from xmr_ray.errors import ConfigError
@@ -152,7 +153,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
     try:
         merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(_checked(overrides)))
         content = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}, expected keys and values")

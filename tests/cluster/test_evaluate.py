@@ -41,8 +41,8 @@ def test_reports_equal_the_definition_in_every_space_and_direction(job, tiny_cor
 
     sides = {"feature": ("image_embedding", "text_embedding"), "prob": ("image_probability", "text_probability")}
     for space, (image, text) in sides.items():
-        assert reports[space].i2t.map_all == pytest.approx(slow_map(unit(towers[image]), unit(towers[text]), relevant), abs=1e-6)
-        assert reports[space].t2i.map_all == pytest.approx(slow_map(unit(towers[text]), unit(towers[image]), relevant), abs=1e-6)
+        assert reports[space].i2t.map_all == pytest.approx(slow_map(unit(towers[image]), unit(towers[text]), relevant), abs=1e-5)
+        assert reports[space].t2i.map_all == pytest.approx(slow_map(unit(towers[text]), unit(towers[image]), relevant), abs=1e-5)
 
 
 def test_queries_ranked_in_parts_give_the_same_report(job):

@@ -12,20 +12,26 @@ def session(cpus, gpus=0, *, own=True):
 
 @pytest.mark.parametrize(("cpus", "expected"), [(1, 1), (2, 2), (8, 8), (64, 64)])
 def test_auto_takes_one_scoring_actor_per_cpu_and_leaves_half_a_cpu(cpus, expected):
-    placed = place_scoring(session(cpus), ScoringSettings(), Resources())
+    placed = place_scoring(session(cpus), ScoringSettings(), Resources(), num_pairs=10**6)
     assert placed.count == expected
     assert placed.count * placed.cpus <= cpus - 0.5
     assert placed.gpus == 0
 
 
+def test_auto_starts_no_actor_that_is_not_worth_it():
+    counts = [place_scoring(session(8), ScoringSettings(), Resources(), num_pairs=n).count for n in (1, 4096, 4097, 10**6)]
+    assert counts == [1, 1, 2, 8]
+    assert place_scoring(session(8), ScoringSettings(num_actors=3), Resources(), num_pairs=1).count == 3
+
+
 def test_auto_takes_one_scoring_actor_per_gpu():
-    placed = place_scoring(session(16, 2), ScoringSettings(), Resources(use_gpu=True))
+    placed = place_scoring(session(16, 2), ScoringSettings(), Resources(use_gpu=True), num_pairs=10**6)
     assert (placed.count, placed.gpus) == (2, 1.0)
 
 
 def test_too_many_scoring_actors_are_refused():
     with pytest.raises(ResourceError, match="scoring actors"):
-        place_scoring(session(2), ScoringSettings(num_actors=4), Resources())
+        place_scoring(session(2), ScoringSettings(num_actors=4), Resources(), num_pairs=10**6)
 
 
 @pytest.mark.parametrize(

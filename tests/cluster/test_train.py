@@ -16,6 +16,8 @@ from xmr_ray.config import validate
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.errors import CheckpointError, LedgerError
 from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.readers.ingest import ingest
+from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RoundDirectory
 from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import ResidentRows
@@ -23,7 +25,9 @@ from xmr_ray.types import LabelSet
 
 LOCAL = Placement(count=0, cpus=0.5, gpus=0.0, threads=1)
 TWO = Placement(count=2, cpus=0.5, gpus=0.0, threads=1)
-STILL = {"label_predictor": {"input_dropout": 0.0, "dropout": 0.0}, "common_space": {"input_dropout": 0.0, "dropout": 0.0}}
+QUICK = {"label_predictor": {"steps": 30}, "common_space": {"steps": 24, "batch_size": 100}, "precision": "f32"}
+NO_DROPOUT = {"network": {"input_dropout": 0.0, "dropout": 0.0}}
+STILL = {"label_predictor": QUICK["label_predictor"] | NO_DROPOUT, "common_space": QUICK["common_space"] | NO_DROPOUT}
 
 
 @pytest.fixture
@@ -47,9 +51,6 @@ def job_of(tiny_corpus, tmp_path):
         return dataclasses.replace(job, **changes)
 
     return make
-
-
-QUICK: dict = {}
 
 
 def weights_of(job):
@@ -87,18 +88,21 @@ def visit(config):
 
 
 @pytest.mark.ray
-def test_rows_in_memory_and_streamed_rows_are_each_seen_once_an_epoch_by_two_workers(session, job_of, tiny_corpus, tmp_path):
+def test_rows_in_memory_and_streamed_rows_are_each_seen_once_an_epoch_by_two_workers(session, job_of, tmp_path):
+    reader = SyntheticReader(num_train=300, num_validation=0, num_test=20, image_dim=5, text_dim=4)
+    source = dataclasses.replace(reader.read(), row_group_rows=64)
+    corpus = ingest(source, str(tmp_path / "odd"))
     trainer = TorchTrainer(
         visit,
-        train_loop_config={"job": job_of("visit"), "folder": str(tmp_path)},
+        train_loop_config={"job": job_of("visit", corpus=corpus), "folder": str(tmp_path)},
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
         torch_config=TorchConfig(backend="gloo"),
         run_config=RunConfig(name="visit", storage_path=str(tmp_path / "train")),
-        datasets={SHARD: descriptor_dataset(len(tiny_corpus.descriptors("train")), 2)},
+        datasets={SHARD: descriptor_dataset(len(corpus.descriptors("train")), 2)},
     )
     trainer.fit()
-    expected = sorted(tiny_corpus.pair_ids("train").tolist())
-    assert len(tiny_corpus.descriptors("train")) % 2 == 1, "an odd number of descriptors is what Train's equal split would cut"
+    expected = sorted(corpus.pair_ids("train").tolist())
+    assert len(corpus.descriptors("train")) % 2 == 1, "an odd number of descriptors is what Train's equal split would cut"
     for name in ("resident", "streamed"):
         for epoch in (0, 1):
             seen = [json.loads((tmp_path / f"{name}-{epoch}-{rank}.json").read_text()) for rank in (0, 1)]

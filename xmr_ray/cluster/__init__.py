@@ -21,6 +21,8 @@ def set_environment(environment: MutableMapping[str, str]) -> None:
         "RAY_worker_niceness": "0",
         "RAY_DATA_USE_DATASOURCE_V2": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Every actor pool of Ray Data logs an error about its own constructor arguments (ray issue 53727), one line a pass.
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
     }
     if not environment.get("RAY_ADDRESS"):
         settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -87,7 +87,7 @@ class RayEngine:
         return evaluate_split(job)
 
     def _score(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype) -> None:
-        placement = place_scoring(self.session, self.config.scoring, self.config.resources)
+        placement = place_scoring(self.session, self.config.scoring, self.config.resources, num_pairs=self.corpus.num_pairs(split))
         job = ScoringJob(
             corpus_path=self.corpus.path,
             split=split,

@@ -6,6 +6,8 @@ from xmr_ray.cluster.reservations import SPARE_CPUS, Reservation, check_reservat
 from xmr_ray.cluster.session import Session
 from xmr_ray.config import Resources, ScoringSettings, TrainingSettings
 
+PAIRS_FOR_AN_ACTOR = 4096
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -17,15 +19,18 @@ class Placement:
     threads: int
 
 
-def place_scoring(session: Session, scoring: ScoringSettings, resources: Resources) -> Placement:
+def place_scoring(session: Session, scoring: ScoringSettings, resources: Resources, *, num_pairs: int) -> Placement:
     """Scoring actors: the configured number, or one per GPU, or one per CPU as far as half a CPU stays free.
+
+    `auto` takes no more than one actor for every 4,096 pairs: starting one costs more than scoring them.
 
     Raises `ResourceError` if they could stall the cluster.
     """
     gpus = scoring.gpus_per_actor if resources.use_gpu else 0.0
     fitting = int((session.cpus - SPARE_CPUS + 1e-9) / scoring.cpus_per_actor)
     wanted = int(session.gpus / gpus) if gpus else int(session.cpus / scoring.threads_per_actor)
-    count = max(1, min(fitting, wanted)) if scoring.num_actors == "auto" else scoring.num_actors
+    worth_starting = -(-num_pairs // PAIRS_FOR_AN_ACTOR)
+    count = max(1, min(fitting, wanted, worth_starting)) if scoring.num_actors == "auto" else scoring.num_actors
     reservation = Reservation("scoring actors", count, scoring.cpus_per_actor, gpus)
     check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
     return Placement(count, scoring.cpus_per_actor, gpus, scoring.threads_per_actor)

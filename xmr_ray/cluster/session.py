@@ -72,6 +72,7 @@ def _describe(resources: Resources, *, own: bool) -> Session:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = resources.no_progress_timeout_s
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     total = ray.cluster_resources()

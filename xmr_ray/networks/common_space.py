@@ -74,8 +74,10 @@ class CommonSpace(nn.Module):
         """Raw features to embeddings of length 1 and float32 logits."""
         image_BH = self.image_tower(self.standardise_image(image_BI))
         text_BH = self.text_tower(self.standardise_text(text_BT))
-        image_embedding_BD, image_shared_BC = self._share(image_BH)
-        text_embedding_BD, text_shared_BC = self._share(text_BH)
+        # Both modalities go through the shared layers in one matrix product.
+        embedding_2BD, shared_2BC = self._share(torch.cat([image_BH, text_BH]))
+        image_embedding_BD, text_embedding_BD = embedding_2BD.chunk(2)
+        image_shared_BC, text_shared_BC = shared_2BC.chunk(2)
         if self.config.classifier == "shared":
             return TowerOutputs(image_embedding_BD, text_embedding_BD, image_shared_BC, text_shared_BC, image_shared_BC, text_shared_BC)
         image_BC, text_BC = self.image_head(image_BH).float(), self.text_head(text_BH).float()

@@ -154,7 +154,8 @@ class SpaceFit:
             shared = (outputs.image_shared_logits_BC, outputs.text_shared_logits_BC)
             terms.append((settings.shared_weight, self._loss.sums(LabelRows(shared, targets_BC, trust_BC, weight_B))))
         local = SpaceRows(outputs.image_embedding_BD, outputs.text_embedding_BD, targets_BC, trust_BC, weight_B, self._context.dims.multi_label)
-        terms += space_terms(settings.space_losses, local, self._context.ranks)
+        with self._stepper.autocast():
+            terms += space_terms(settings.space_losses, local, self._context.ranks)
         return mean_over_ranks(terms, self._context.ranks)
 
 

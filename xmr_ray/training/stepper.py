@@ -58,8 +58,12 @@ class Stepper:
 
     def forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> Any:
         """What the network gives for features that may lie on another device."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        with self.autocast():
             return self._module(image_BI.to(self._device, non_blocking=True), text_BT.to(self._device, non_blocking=True))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which matrix products run in this fit's precision."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
     def step(self, loss: torch.Tensor, progress: float) -> None:
         """Go down the gradient of `loss` at this point of the schedule."""

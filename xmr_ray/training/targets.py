@@ -26,6 +26,7 @@ class TargetSettings(Settings):
     """
 
     kind: Literal["soft", "hard", "confident", "dual", "class_prior"] = "soft"
+    sharpness: float = Field(default=1.0, gt=0, description="factor of the log-odds of soft targets; above 1 makes them surer")
     trust: float = Field(default=0.5, gt=0, le=1, description="trust of a predicted entry; a bought one has 1")
     confident_from: float = Field(default=0.7, gt=0, le=1, description="lowest probability of the likeliest class (confident)")
     positive_from: float = Field(default=0.7, ge=0, le=1, description="lowest probability of a positive entry (dual)")
@@ -43,7 +44,7 @@ def predicted_targets(
     """
     full_BC = torch.full_like(probabilities_BC, settings.trust)
     if settings.kind == "soft":
-        return Targets(probabilities_BC, full_BC)
+        return Targets(_sharpen(probabilities_BC, settings.sharpness, multi_label=multi_label), full_BC)
     if settings.kind == "dual":
         positive_BC = probabilities_BC >= settings.positive_from
         sure_BC = positive_BC | (probabilities_BC <= settings.negative_to)
@@ -57,6 +58,15 @@ def predicted_targets(
         sure_BC = (probabilities_BC - 0.5).abs() + 0.5 if multi_label else probabilities_BC.amax(dim=1, keepdim=True)
         full_BC = full_BC * (sure_BC >= settings.confident_from)
     return Targets(targets_BC, full_BC)
+
+
+def _sharpen(probabilities_BC: torch.Tensor, sharpness: float, *, multi_label: bool) -> torch.Tensor:
+    """`p^s`, renormalised over the classes of a pair, or over present and absent of each class."""
+    if sharpness == 1:
+        return probabilities_BC
+    powers_BC = probabilities_BC**sharpness
+    rest = (1 - probabilities_BC) ** sharpness + powers_BC if multi_label else powers_BC.sum(dim=1, keepdim=True)
+    return powers_BC / rest
 
 
 def prior_thresholds(probabilities_LC: torch.Tensor, labels_LC: torch.Tensor) -> torch.Tensor:
