@@ -58,7 +58,10 @@ class ScoringSettings(Settings):
 class EvaluationSettings(Settings):
     """Which space the curves show; the others are reported beside it."""
 
-    space: Literal["prob", "feature", "concat"] = Field(default="prob", description="class probabilities, unit embeddings, or both side by side")
+    space: Literal["overlap", "prob", "feature", "concat"] = Field(
+        default="overlap",
+        description="expected number of shared labels, cosine of class probabilities, cosine of embeddings, or the mean of both cosines",
+    )
 
 
 class Resources(Settings):

@@ -16,11 +16,14 @@ def cosine(a, b):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_products_of_rows_are_cosines_of_the_space(towers, space):
+def test_products_of_rows_are_what_the_space_says(towers, space):
     image, text = space_of(towers, space)
     for i in range(6):
         for j in range(6):
             feature = cosine(towers["image_embedding"][i], towers["text_embedding"][j])
             prob = cosine(towers["image_probability"][i], towers["text_probability"][j])
-            expected = {"feature": feature, "prob": prob, "concat": (feature + prob) / 2}[space]
+            overlap = towers["image_probability"][i] @ towers["text_probability"][j] / 3
+            expected = {"feature": feature, "prob": prob, "concat": (feature + prob) / 2, "overlap": overlap}[space]
             assert image[i] @ text[j] == pytest.approx(expected, abs=1e-5)
+    for rows in (image, text):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-6)

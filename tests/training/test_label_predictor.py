@@ -131,5 +131,5 @@ def test_endless_goes_on_with_the_next_epoch(stage):
     rows = labelled(10).rows
     batches = endless(rows, 6)
     first, second = ([next(batches).pair_ids_B.tolist() for _ in range(2)] for _ in range(2))
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == rows.pair_ids_N.tolist()
+    assert sorted(first[0] + first[1]) == sorted(second[0] + second[1]) == rows.pair_ids_N.tolist()
     assert first != second

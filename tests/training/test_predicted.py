@@ -18,11 +18,11 @@ def source(tiny_corpus, buy):
     network = TwoBranch(hidden=8).build(dims)
     network.set_statistics(statistics)
     bought = buy(tiny_corpus, 50)
-    return lambda: Predicted(network, TargetSettings(), bought, context, thresholds_C=None), network, bought
+    return lambda: Predicted(network, TargetSettings(sharpness=1), bought, context, thresholds_C=None), network, bought
 
 
 def test_remembered_and_streamed_targets_are_the_same_function(tiny_corpus, source):
-    make, network, bought = source
+    make, _, _ = source
     resident = ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0)
     streamed = StreamedRows(lambda epoch: iter(tiny_corpus.descriptors("train")), tiny_corpus.read, ranks=Ranks.single(), seed=0)
     remembered, computed = make(), make()

@@ -95,7 +95,7 @@ def test_a_state_of_another_architecture_is_refused(tiny_corpus, fit):
     checkpoints = Memory()
     fit(tiny_corpus, checkpoints=checkpoints)
     checkpoints.states = checkpoints.states[:1]
-    with pytest.raises(CheckpointError, match="(?s)does not fit its configuration.*remove it"):
+    with pytest.raises(CheckpointError, match=r"(?s)does not fit its configuration.*remove it"):
         fit(tiny_corpus, checkpoints=checkpoints, changes={"label_predictor": {"network": {"hidden": 17}}})
 
 
@@ -160,8 +160,8 @@ def fit_of_this_rank(path, config, labels, streamed):
 def test_two_processes_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_processes):
     network = {"hidden": 16, **NO_DROPOUT}
     terms = ({"loss": {"kind": "pairwise"}, "weight": 0.1}, {"loss": {"kind": "pairing"}, "weight": 0.1}, {"loss": {"kind": "supcon"}, "weight": 0.1})
-    space = {"network": {**network, "common": 8, "embedding_gradient": 1.0}, "space_losses": terms, "learning_rate": 1e-3}
-    config = quick(label_predictor={"network": network, "learning_rate": 1e-3}, common_space=space)
+    space = {"network": {**network, "common": 8, "embedding_gradient": 1.0}, "space_losses": terms, "learning_rate": 1e-3, "steps": 20}
+    config = quick(label_predictor={"network": network, "learning_rate": 1e-3, "steps": 12, "folds": 2}, common_space=space)
     arguments = (tiny_corpus.path, config, buy(tiny_corpus, 61), False)
     one, summary = fit_of_this_rank(*arguments)
     for weights, found in two_processes(fit_of_this_rank, *arguments):
@@ -172,7 +172,8 @@ def test_two_processes_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_
 @pytest.mark.timeout(200)
 def test_two_processes_with_uneven_streams_agree(tiny_corpus, quick, buy, two_processes):
     """One rank has three row groups of ten: it brings padding while the other goes on."""
-    (one, summary), (other, _) = two_processes(fit_of_this_rank, tiny_corpus.path, quick(), buy(tiny_corpus, 61), True)
+    config = quick(label_predictor={"steps": 12, "folds": 2}, common_space={"steps": 20})
+    (one, summary), (other, _) = two_processes(fit_of_this_rank, tiny_corpus.path, config, buy(tiny_corpus, 61), True)
     assert torch.equal(one, other)
     assert torch.isfinite(one).all()
-    assert summary["epochs"] == -(-40 * 64 // 600)
+    assert summary["epochs"] == -(-20 * 64 // 600)

@@ -133,7 +133,7 @@ class TestHeld:
         parts = [list(self.rows(rank=rank, world=world).epoch(2, batch_size)) for rank in range(world)]
         whole = [ids_of([batch]) for batch in self.rows().epoch(2, batch_size)]
         assert [ids_of(batches) for batches in zip(*parts, strict=True)] == whole
-        assert sorted(sum(whole, [])) == [i * 10 for i in range(23)]
+        assert sorted(pair_id for ids in whole for pair_id in ids) == [i * 10 for i in range(23)]
         assert all(len(batch) for batches in parts for batch in batches)
 
     def test_batches_are_nearly_equal(self):

@@ -23,9 +23,16 @@ PROBABILITIES = torch.tensor([[0.75, 0.20, 0.05], [0.40, 0.35, 0.25]])
 )
 def test_each_kind_by_hand(kind, multi_label, targets, trust):
     thresholds = torch.tensor([0.4, 0.3, 0.2])
-    found = predicted_targets(PROBABILITIES, TargetSettings(kind=kind), multi_label=multi_label, thresholds_C=thresholds)
+    found = predicted_targets(PROBABILITIES, TargetSettings(kind=kind, sharpness=1), multi_label=multi_label, thresholds_C=thresholds)
     torch.testing.assert_close(found.targets_BC, torch.tensor(targets, dtype=torch.float32))
     torch.testing.assert_close(found.trust_BC, torch.tensor(trust, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_sharpness_is_a_factor_of_the_log_odds(multi_label):
+    found = predicted_targets(PROBABILITIES, TargetSettings(sharpness=3.0), multi_label=multi_label).targets_BC
+    expected = (3 * torch.logit(PROBABILITIES)).sigmoid() if multi_label else (3 * PROBABILITIES.log()).softmax(dim=1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_thresholds_reproduce_the_rate_of_each_class():

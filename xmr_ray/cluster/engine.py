@@ -14,6 +14,7 @@ from xmr_ray.cluster.train import TrainJob, needs_streaming, train_round
 from xmr_ray.config import Experiment
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
+from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
 from xmr_ray.strategies import SeedStrategy
 from xmr_ray.strategies.choose import choose_over
@@ -87,6 +88,7 @@ class RayEngine:
         return evaluate_split(job)
 
     def _score(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype) -> None:
+        RoundNetworks.load(networks.path)  # what cannot be read is told here, before any actor starts
         placement = place_scoring(self.session, self.config.scoring, self.config.resources, num_pairs=self.corpus.num_pairs(split))
         job = ScoringJob(
             corpus_path=self.corpus.path,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from xmr_ray.config import Resources
 from xmr_ray.errors import ResourceError
 
 log = logging.getLogger(__name__)
+_REACHABLE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,24 @@ def open_session(resources: Resources) -> Iterator[Session]:
         return
     address = resources.address or os.environ.get("RAY_ADDRESS") or "local"
     try:
+        _check_reachable(address)
         _start(address, resources)
         session = _describe(resources, own=address == "local")
         log.info("step=session address=%s cpus=%g gpus=%g nodes=%s", address, session.cpus, session.gpus, ",".join(session.node_ids))
         yield session
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes; an address of the form host:port that refuses is told at once."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHABLE_S).close()
+    except OSError as error:
+        raise ResourceError(f"no Ray at address {address!r} ({error}); start one, or unset resources.address and RAY_ADDRESS") from error
 
 
 def _start(address: str, resources: Resources) -> None:

@@ -33,9 +33,9 @@ class TwoTower(Component):
     """
 
     kind: Literal["two_tower"] = "two_tower"
-    hidden: Width = Field(default="auto", description="hidden width of a tower; auto: 8 times the wider feature, 256 to 1024")
-    common: Width = Field(default="auto", description="width of the common space; auto: 4 times the wider feature, 128 to 512")
-    input_dropout: float = Field(default=0.2, ge=0, lt=1, description="dropout of features")
+    hidden: Width = Field(default="auto", description="hidden width of a tower; auto: 4 times the wider feature, 256 to 1024")
+    common: Width = Field(default="auto", description="width of the common space; auto: twice the wider feature, 128 to 512")
+    input_dropout: float = Field(default=0.4, ge=0, lt=1, description="dropout of features")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="dropout of hidden units")
     classifier: Literal["own", "shared"] = Field(default="own", description="what makes the class probabilities")
     embedding_gradient: float = Field(
@@ -53,8 +53,8 @@ class CommonSpace(nn.Module):
     def __init__(self, config: TwoTower, dims: NetworkDims) -> None:
         super().__init__()
         self.config, self.dims = config, dims
-        hidden = resolve_width(config.hidden, dims, narrowest=256, widest=1024, factor=8)
-        common = resolve_width(config.common, dims, narrowest=128, widest=512, factor=4)
+        hidden = resolve_width(config.hidden, dims, narrowest=256, widest=1024, factor=4)
+        common = resolve_width(config.common, dims, narrowest=128, widest=512, factor=2)
         self.standardise_image, self.standardise_text = Standardise(dims.image_dim), Standardise(dims.text_dim)
         self.image_tower, self.text_tower = self._tower(dims.image_dim, hidden), self._tower(dims.text_dim, hidden)
         self.shared = nn.Linear(hidden, common)

@@ -8,6 +8,7 @@ from xmr_ray.report.settings import ReportSettings
 from xmr_ray.report.statistics import Interval
 
 SPACES = {
+    "overlap": "inner product of class probabilities (expected number of shared labels)",
     "prob": "class probabilities",
     "feature": "unit embeddings of the common space",
     "concat": "class probabilities beside unit embeddings",

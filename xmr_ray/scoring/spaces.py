@@ -4,16 +4,29 @@ import numpy as np
 
 from xmr_ray.types import Floats
 
-SPACES = ("prob", "feature", "concat")
+SPACES = ("overlap", "prob", "feature", "concat")
 
 
 def space_of(towers: dict[str, Floats], space: str) -> tuple[Floats, Floats]:
     """Image and text rows (N, D) of a space, each row of length 1.
 
-    `feature`: the unit embeddings; `prob`: class probabilities; `concat`: both, side by side, with equal weight ([method C], A2.5).
+    Products of an image row and a text row rank a gallery. `feature`: cosine of embeddings; `prob`: cosine of class probabilities;
+    `concat`: the mean of both; `overlap`: the inner product of class probabilities, which is the expected number of labels that the pair
+    shares if labels are independent (divided by the number of classes). A cosine forgets how sure a tower is of its labels; this does not.
     """
+    if space == "overlap":
+        return _completed(towers["image_probability"], own=0), _completed(towers["text_probability"], own=1)
     image, text = (_rows(towers, side, space) for side in ("image", "text"))
     return image, text
+
+
+def _completed(prob_NC: Floats, *, own: int) -> Floats:
+    """Rows of length 1 whose products between sides are those of `prob_NC`: each side is completed in a dimension of its own."""
+    scaled_NC = prob_NC / np.float32(np.sqrt(prob_NC.shape[1]))
+    missing_N = np.sqrt(np.maximum(1.0 - np.square(scaled_NC).sum(axis=1), 0.0))
+    completed_N2 = np.zeros((len(prob_NC), 2), np.float32)
+    completed_N2[:, own] = missing_N
+    return np.concatenate([scaled_NC, completed_N2], axis=1, dtype=np.float32)
 
 
 def _rows(towers: dict[str, Floats], side: str, space: str) -> Floats:

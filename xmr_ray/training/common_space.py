@@ -37,7 +37,8 @@ class CommonSpaceSettings(OptimiserSettings):
     """How stage 2 learns. `steps` become whole epochs: `ceil(steps * batch_size / rows)`, at least `min_epochs`."""
 
     network: AnyCommonSpace = TwoTower()
-    steps: int = Field(default=800, ge=1, description="optimiser steps, rounded up to whole epochs")
+    learning_rate: float = Field(default=1.5e-3, gt=0, description="highest learning rate of the cycle")
+    steps: int = Field(default=600, ge=1, description="optimiser steps, rounded up to whole epochs")
     min_epochs: int = Field(default=1, ge=1, description="fewest passes over the rows")
     checks: int = Field(default=8, ge=1, description="how often validation mAP is looked at (validation: split)")
     patience: int | None = Field(default=3, ge=1, description="checks without improvement after which the fit stops (validation: split); None: never")

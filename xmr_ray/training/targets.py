@@ -26,7 +26,7 @@ class TargetSettings(Settings):
     """
 
     kind: Literal["soft", "hard", "confident", "dual", "class_prior"] = "soft"
-    sharpness: float = Field(default=1.0, gt=0, description="factor of the log-odds of soft targets; above 1 makes them surer")
+    sharpness: float = Field(default=1.5, gt=0, description="factor of the log-odds of soft targets; above 1 makes them surer")
     trust: float = Field(default=0.5, gt=0, le=1, description="trust of a predicted entry; a bought one has 1")
     confident_from: float = Field(default=0.7, gt=0, le=1, description="lowest probability of the likeliest class (confident)")
     positive_from: float = Field(default=0.7, ge=0, le=1, description="lowest probability of a positive entry (dual)")
