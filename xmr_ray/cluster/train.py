@@ -121,7 +121,7 @@ def train_round(job: TrainJob, placement: Placement) -> None:
     storage.make_folder(job.place.checkpoints)
     trainer = TorchTrainer(
         fit_in_worker,
-        train_loop_config=job,  # type: ignore[arg-type]  # handed through to the workers as it is
+        train_loop_config=job,
         scaling_config=_scaling(job, placement),
         run_config=RunConfig(
             name=RUN_NAME,

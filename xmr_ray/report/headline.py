@@ -8,10 +8,10 @@ from xmr_ray.report.settings import ReportSettings
 from xmr_ray.report.statistics import Interval
 
 SPACES = {
-    "overlap": "inner product of class probabilities (expected number of shared labels)",
-    "prob": "class probabilities",
-    "feature": "unit embeddings of the common space",
-    "concat": "class probabilities beside unit embeddings",
+    "overlap": "expected number of shared labels, the inner product of class probabilities",
+    "prob": "cosine of class probabilities",
+    "feature": "cosine of embeddings in the common space",
+    "concat": "mean of both cosines",
 }
 ABSENT = "–"
 
