@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
-    6: ["jobs"],
+    6: ["jobs", "__main__"],
     5: ["cli"],
     4: ["cluster"],
     3: ["loop", "config", "report"],
@@ -38,7 +38,7 @@ MAY_IMPORT = {
 
 MAX_LINES = 320
 # file of the package -> why no test mirrors it
-UNMIRRORED: dict[str, str] = {}
+UNMIRRORED: dict[str, str] = {"xmr_ray/__main__.py": "hands over to the verbs; every test that starts a driver runs it"}
 
 
 def room_of(name: str) -> str:
