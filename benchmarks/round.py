@@ -50,14 +50,14 @@ from xmr_ray.types import widen
 MEASURED = {}
 
 
-def resident_mb():
-    """Resident memory of this process and all below it, shared pages counted once a process (an upper bound)."""
+def proportional_mb():
+    """Memory of this process and all below it, every shared page counted once over all of them (PSS)."""
     own = psutil.Process()
     total = 0
     for process in [own, *own.children(recursive=True)]:
         try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total / 1e6
 
@@ -65,11 +65,11 @@ def resident_mb():
 @contextmanager
 def stage(name):
     """Seconds and peak memory of a stage."""
-    peak, stop = [resident_mb()], threading.Event()
+    peak, stop = [proportional_mb()], threading.Event()
 
     def watch():
-        while not stop.wait(0.2):
-            peak[0] = max(peak[0], resident_mb())
+        while not stop.wait(0.5):
+            peak[0] = max(peak[0], proportional_mb())
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
