@@ -66,7 +66,7 @@ def main():
             key = (report["num_bought"], ledger.bought_ids.tobytes())
             if key not in ridges:
                 ridges[key] = ridge_map(train, test, labels, test_labels, ledger.bought_ids)
-            found.setdefault((report["num_bought"], "ridge", "ridge"), []).append(ridges[key])
+                found.setdefault((report["num_bought"], "ridge", "ridge"), []).append(ridges[key])
     columns = sorted({key[1:] for key in found}, key=lambda column: (column[0] != "ridge", column))
     print(f"{'labels':>7} " + " ".join(f"{arm + '/' + space:>22}" for arm, space in columns))
     for n in sorted({key[0] for key in found}):
