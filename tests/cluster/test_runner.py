@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from xmr_ray import storage
+from xmr_ray import cli, storage
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.runner import evaluate_last, experiment_path, pick, run_experiment, score_last, train_last
-from xmr_ray.config import validate
+from xmr_ray.config import to_yaml, validate
 from xmr_ray.errors import CheckpointError, ConfigError, RunError
 from xmr_ray.runs.directory import RunDirectory
 
@@ -112,6 +112,38 @@ def test_single_steps_work_on_the_newest_networks(session, finished):
     assert train_last(experiment, arm="random", seed=0).index == 2
     with pytest.raises(ConfigError, match="means 3 runs; choose one of random-s0, entropy-s0, full-s0"):
         pick(experiment, arm=None, seed=0)
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+def test_the_verbs_do_the_same_from_the_command_line(session, finished, tmp_path, capsys):
+    experiment, _, _, _ = finished
+    path = tmp_path / "c.yaml"
+    path.write_text(to_yaml(experiment))
+    assert call("run", "-c", str(path)) == 0
+    told = capsys.readouterr().out
+    assert "full" in told
+    assert "index.html" in told
+    assert call("run", "-c", str(path), "--json") == 0
+    runs = json.loads(capsys.readouterr().out.splitlines()[-1])["runs"]
+    assert {row["arm"]: row["labels"] for row in runs} == {"random": 60, "entropy": 60, "full": 600}
+    assert call("evaluate", "-c", str(path), "--arm", "entropy", "--json") == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["round"], set(found["retrieval"])) == (2, {"overlap", "prob", "feature", "concat"})
+    assert call("evaluate", "-c", str(path), "--arm", "entropy") == 0
+    assert "round 2, test split" in capsys.readouterr().out
+    for verb in ("train", "score"):
+        assert call(verb, "-c", str(path), "--arm", "random") == 0
+        assert "round: 2" in capsys.readouterr().out
+        assert call(verb, "-c", str(path), "--arm", "random", "--dry-run") == 0
+        assert "random-s0" in capsys.readouterr().out
+    assert call("report", "-c", str(path)) == 0
+    assert call("evaluate", "-c", str(path)) == 2
+    assert "--arm" in capsys.readouterr().err
 
 
 def test_networks_that_cannot_be_read_are_named(session, finished, tmp_path):

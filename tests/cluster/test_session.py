@@ -16,7 +16,8 @@ from xmr_ray.config import Resources
 pytestmark = pytest.mark.ray
 
 HOLD = """
-import sys, time, json
+import signal, time, json
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores Ctrl-C for what it starts in the background
 from xmr_ray.cluster.session import open_session
 from xmr_ray.config import Resources
 with open_session(Resources(num_cpus=1, object_store_mb=100)) as session:
