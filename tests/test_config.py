@@ -102,3 +102,25 @@ _SELF_EXPLAINING = {
     "resources",
     "report",
 }
+
+
+def test_an_arm_changes_what_it_names_and_keeps_the_rest():
+    base = {"training": {"common_space": {"steps": 500, "network": {"hidden": 96}}}, "seed_strategy": {"kind": "typical", "candidates": 90}}
+    arms = {"a": {"training": {"common_space": {"steps": 100}}, "seed_strategy": {"candidates": 70}}, "b": {"seed_strategy": {"kind": "random"}}}
+    a, b, full = expand(validate({**base, "arms": arms, "full": True}, where="test"))
+    assert (a.experiment.training.common_space.steps, a.experiment.training.common_space.network.hidden) == (100, 96)
+    assert a.experiment.seed_strategy.candidates == 70
+    assert (b.experiment.seed_strategy.kind, b.experiment.training.common_space.steps) == ("random", 500)
+    assert (full.experiment.seed_strategy.kind, full.experiment.training.common_space.network.hidden) == ("random", 96)
+
+
+@pytest.mark.parametrize("key", ["seeds", "corpus", "name", "resources", "report", "full", "storage_path"])
+def test_what_arms_share_cannot_be_set_in_one(key):
+    with pytest.raises(ConfigError, match=rf"arms\.a\.{key}: arms share"):
+        validate({"arms": {"a": {key: {}}}}, where="test")
+
+
+@pytest.mark.parametrize("content", [{"scoring": {"num_actors": 0}}, {"training": {"num_workers": -1}}])
+def test_counts_that_cannot_be_are_refused_at_load(content):
+    with pytest.raises(ConfigError, match="num_"):
+        validate(content, where="test")

@@ -220,9 +220,6 @@ def _exit_codes() -> Iterator[None]:
     except XmrError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what was bought is kept, start again to go on", highlight=False)
-        sys.exit(130)
 
 
 def _terminate(number: int, _frame: object) -> None:

@@ -38,7 +38,9 @@ class CorpusSettings(Settings):
 class TrainingSettings(TrainingConfig):
     """How both networks learn, and with how many processes."""
 
-    num_workers: int | Literal["auto"] = Field(default="auto", description="Train workers; 0 is local mode, auto decides and says so")
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto", description="Train workers; 0 is local mode, auto decides and says so"
+    )
     cpus_per_worker: float = Field(default=0.5, gt=0, description="CPUs reserved by each worker")
     threads_per_worker: int = Field(default=1, ge=1, description="torch threads; more pays only for wide networks on idle cores")
     resident_mb: int = Field(default=4096, ge=0, description="memory for one worker's share of features; beyond it they are streamed")
@@ -49,7 +51,7 @@ class ScoringSettings(Settings):
 
     batch_size: int = Field(default=1024, ge=1, description="pairs in one forward pass")
     embedding_dtype: Literal["bf16", "f16", "f32"] = Field(default="f16", description="storage of pool embeddings; test embeddings are f32")
-    num_actors: int | Literal["auto"] = Field(default="auto", description="scoring actors; auto takes one per CPU or GPU")
+    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(default="auto", description="scoring actors; auto takes one per CPU or GPU")
     cpus_per_actor: float = Field(default=0.5, gt=0, description="CPUs reserved by each actor")
     gpus_per_actor: float = Field(default=1.0, ge=0, description="GPUs reserved by each actor where resources.use_gpu holds")
     threads_per_actor: int = Field(default=1, ge=1, description="torch threads of each actor")
@@ -112,6 +114,7 @@ class Experiment(Settings):
         return arms
 
 
+_SHARED = ("name", "storage_path", "corpus", "seeds", "full", "arms", "resources", "report")
 _EXCLUDED: Any = {
     **dict.fromkeys(("name", "storage_path", "corpus", "arms", "seeds", "full", "keep_rounds", "resources", "report"), True),
     "scoring": True,
@@ -179,7 +182,9 @@ def expand(experiment: Experiment) -> list[ArmRun]:
     arms = {arm: _arm(experiment, arm, where="arms") for arm in experiment.arms} or {experiment.strategy.kind: experiment}
     runs = [ArmRun(arm=arm, seed=seed, experiment=config) for seed in experiment.seeds for arm, config in arms.items()]
     if experiment.full:
-        runs.append(ArmRun(arm=FULL, seed=experiment.seeds[0], experiment=experiment.model_copy(update={"strategy": Random()})))
+        runs.append(
+            ArmRun(arm=FULL, seed=experiment.seeds[0], experiment=experiment.model_copy(update={"strategy": Random(), "seed_strategy": Random()}))
+        )
     return runs
 
 
@@ -190,14 +195,24 @@ def to_yaml(experiment: Experiment) -> str:
 
 def _arm(experiment: Experiment, arm: str, *, where: str) -> Experiment:
     content = experiment.model_dump(mode="json", exclude={"arms"}, exclude_unset=True)
-    overrides = experiment.arms[arm]
-    for key, value in overrides.items():
-        same_kind = isinstance(value, Mapping) and content.get(key, {}).get("kind") == value.get("kind", content.get(key, {}).get("kind"))
-        content[key] = {**content.get(key, {}), **value} if isinstance(value, Mapping) and same_kind else value
+    for key in experiment.arms[arm]:
+        if key in _SHARED:
+            raise ConfigError(f"{where}: arms.{arm}.{key}: arms share {', '.join(_SHARED)}; set it for the whole experiment")
+    content = _merged(content, experiment.arms[arm])
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{where}: arms.{arm}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, level by level; a component of another kind replaces the old one whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = base.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[key] = _merged(old, value) if both and value.get("kind", old.get("kind")) == old.get("kind") else value  # type: ignore[union-attr,arg-type]
+    return merged
 
 
 def _checked(overrides: Sequence[str]) -> list[str]:

@@ -28,6 +28,15 @@ def resolve(path: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
 
 
+def absolute(path: str) -> str:
+    """The path with which every process means the same file, wherever it works; URIs stay as they are.
+
+    >>> absolute("s3://bucket/run")
+    's3://bucket/run'
+    """
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
 def is_local(path: str) -> bool:
     """Whether the path lies on a local file system."""
     return isinstance(resolve(path)[0], fs.LocalFileSystem)

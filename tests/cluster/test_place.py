@@ -56,3 +56,8 @@ def test_threads_are_those_of_the_configuration():
 def test_workers_that_hold_every_cpu_are_refused():
     with pytest.raises(ResourceError, match="Train workers"):
         place_training(session(2), TrainingSettings(num_workers=2, cpus_per_worker=1.0), Resources())
+
+
+def test_a_gpu_that_is_not_there_is_told_before_training():
+    with pytest.raises(ResourceError, match="1 GPUs, but the cluster has 0"):
+        place_training(session(8), TrainingSettings(), Resources(use_gpu=True))

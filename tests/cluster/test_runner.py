@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,16 @@ def test_a_changed_configuration_is_refused_unless_asked_for(session, finished):
     changed = experiment.model_copy(update={"budget": experiment.budget.model_copy(update={"total": 50})})
     with pytest.raises(RunError, match="another configuration"):
         run_experiment(changed, on_round=lambda run, state: None)
+
+
+def test_relative_paths_mean_the_same_to_workers_that_work_elsewhere(session, settings, tiny_corpus, tmp_path, monkeypatch):
+    shutil.copytree(tiny_corpus.path, tmp_path / "corpus")
+    monkeypatch.chdir(tmp_path)
+    content = {**settings, "arms": {}, "budget": {"total": 20, "seed_pairs": 20}, "storage_path": "runs", "corpus": {"path": "corpus"}}
+    content["training"] = {**settings["training"], "num_workers": 1}
+    states = run_experiment(validate(content, where="test"), on_round=lambda run, state: None)
+    assert states["random-s0"].history[0]["training"]["workers"] == 1
+    assert (tmp_path / "runs" / "quick" / "random-s0" / "rounds" / "000" / "networks" / "networks.pt").exists()
 
 
 @pytest.mark.parametrize("num_actors", [1, 2])

@@ -6,7 +6,7 @@ from xmr_ray.errors import LedgerError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.state import LoopState
-from xmr_ray.loop.steps import acquire, learn
+from xmr_ray.loop.steps import acquire, learn, next_purchase
 from xmr_ray.types import EMPTY_LABELS
 
 
@@ -46,3 +46,20 @@ def test_networks_that_were_trained_are_not_trained_again(make_run):
     learn(run, state)
     assert run.engine.calls.count("train 0") == 1
     run_rounds(make_run())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sizes"),
+    [
+        ((20, 30, 30), (20, 10, 10, 10, 10, 10, 10), (20, 30, 10, 10, 10)),
+        ((10, 10, 10, 10, 10), (10, 40), (10, 10, 30)),
+        ((20, 20), (20, 5), (20, 20)),
+    ],
+)
+def test_under_a_changed_budget_no_more_is_bought_than_it_allows(make_run, before, after, sizes):
+    first = make_run(purchases=before)
+    state = acquire(first, learn(first, acquire(first, LoopState())))
+    learn(first, state)
+    state = run_rounds(make_run(purchases=after))
+    assert state.ledger.sizes == sizes
+    assert next_purchase(make_run(purchases=after), state) == 0

@@ -64,3 +64,17 @@ def test_damaged_json_is_named(tmp_path):
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(RunError, match=r"report\.json: not valid JSON"):
         read_json(str(tmp_path / "report.json"))
+
+
+def test_a_change_drops_what_was_trained_in_a_round_that_is_not_reported(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    run.begin("a: 1\n", "f" * 64)
+    for index in (0, 1):
+        (tmp_path / "rounds" / f"00{index}" / "networks").mkdir(parents=True)
+        (tmp_path / "rounds" / f"00{index}" / "networks" / "networks.pt").write_text("x")
+        (tmp_path / "rounds" / f"00{index}" / "labels.parquet").write_text("receipt")
+    run.round(0).write_report({})
+    run.begin("a: 2\n", "0" * 64, accept_change=True)
+    assert (tmp_path / "rounds" / "000" / "networks" / "networks.pt").exists()
+    assert not (tmp_path / "rounds" / "001" / "networks").exists()
+    assert (tmp_path / "rounds" / "001" / "labels.parquet").exists(), "receipts always stay"

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import torch
+
 from xmr_ray.cluster.evaluate import RankingJob, evaluate_split
 from xmr_ray.cluster.place import Placement, place_scoring, place_training
 from xmr_ray.cluster.reduce import BlockSource, reduce_blocks
@@ -11,7 +13,7 @@ from xmr_ray.cluster.score import ScoringJob, score_split
 from xmr_ray.cluster.seeds import choose_typical_remotely
 from xmr_ray.cluster.session import Session
 from xmr_ray.cluster.train import TrainJob, needs_streaming, train_round
-from xmr_ray.config import Experiment
+from xmr_ray.config import Experiment, TrainingSettings
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.networks.round import RoundNetworks
@@ -19,6 +21,7 @@ from xmr_ray.runs.directory import RoundDirectory, RunDirectory
 from xmr_ray.strategies import SeedStrategy
 from xmr_ray.strategies.choose import choose_over
 from xmr_ray.strategies.typical import Typical
+from xmr_ray.training.precision import choose_precision
 from xmr_ray.types import EMPTY_LABELS, FeatureDtype, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
 
 T = TypeVar("T")
@@ -50,7 +53,9 @@ class RayEngine:
     def train(self, place: RoundDirectory, *, bought: LabelSet, seed: int) -> None:
         """One fit: stage 1, predicted labels, stage 2."""
         placement = self._training_placement()
-        training, resources = self.config.training, self.config.resources
+        resources = self.config.resources
+        training = self._pinned(self.config.training)
+        streamed = needs_streaming(self.corpus, placement, resident_mb=training.resident_mb)
         job = TrainJob(
             corpus=self.corpus,
             place=place,
@@ -60,7 +65,7 @@ class RayEngine:
             seed=seed,
             threads=placement.threads,
             use_gpu=resources.use_gpu,
-            streamed=needs_streaming(self.corpus, placement, resident_mb=training.resident_mb),
+            streamed=self.directory.choice("training.streamed", streamed),
             max_failures=resources.max_failures,
         )
         train_round(job, placement)
@@ -102,6 +107,14 @@ class RayEngine:
         )
         score_split(job, self.corpus.descriptors(split), placement)
         self.num_passes += 1
+
+    def _pinned(self, training: TrainingSettings) -> TrainingSettings:
+        """Settings whose automatic precision is that of the run's first fit; a driver without GPUs leaves it to GPU workers."""
+        if self.config.resources.use_gpu and not torch.cuda.is_available():
+            return training
+        device = torch.device("cuda" if self.config.resources.use_gpu else "cpu")
+        precision = self.directory.choice("training.precision", choose_precision(training.precision, device))
+        return training.model_copy(update={"precision": precision})
 
     def _training_placement(self) -> Placement:
         chosen = place_training(self.session, self.config.training, self.config.resources)

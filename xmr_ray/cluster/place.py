@@ -46,6 +46,8 @@ def place_training(session: Session, training: TrainingSettings, resources: Reso
     enough = max(1, int(session.gpus)) if gpus else 1
     automatic = 0 if session.own and enough == 1 else enough
     count = automatic if training.num_workers == "auto" else training.num_workers
+    if gpus and not count:
+        check_reservations([Reservation("training process", 1, 0.0, gpus)], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
     if count:
         reservation = Reservation("Train workers", count, training.cpus_per_worker, gpus)
         check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)

@@ -8,7 +8,7 @@ from xmr_ray import storage
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.session import Session, open_session
 from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
-from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.open import EMBEDDED, PairedCorpus
 from xmr_ray.corpus.truth import has_truth, open_truth
 from xmr_ray.errors import ConfigError, RunError
 from xmr_ray.labels.annotators import Oracle
@@ -30,13 +30,13 @@ def experiment_path(experiment: Experiment) -> str:
     """
     path = experiment.storage_path
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in path and not os.path.isabs(path):
-        raise ConfigError(f"storage_path is {path!r}, but a submitted job's working directory is temporary; give an absolute path or a URI")
-    return storage.join(path, experiment.name)
+        raise ConfigError(f"storage_path is {path!r}, but a submitted job's working directory is temporary; give an absolute local or NFS path")
+    return storage.join(storage.absolute(path), experiment.name)
 
 
 def run_experiment(experiment: Experiment, *, on_round: OnRound, accept_change: bool = False) -> Mapping[str, LoopState]:
     """Run every arm with every seed to its end, one after the other; finished work is not done again. Returns states by run id."""
-    corpus = PairedCorpus.open(experiment.corpus.path)
+    corpus = _corpus(experiment)
     runs = expand(experiment)
     for arm_run in runs:
         _check(arm_run, corpus)
@@ -114,13 +114,19 @@ def pick(experiment: Experiment, *, arm: str | None, seed: int | None) -> ArmRun
 @contextmanager
 def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Iterator[tuple[Run, LoopState]]:
     arm_run = pick(experiment, arm=arm, seed=seed)
-    corpus = PairedCorpus.open(experiment.corpus.path)
+    corpus = _corpus(experiment)
     _check(arm_run, corpus)
     with (
         open_session(experiment.resources) as session,
         prepared(arm_run, corpus, session, experiment_path(experiment)) as run,
     ):
         yield run, restore(run.directory)
+
+
+def _corpus(experiment: Experiment) -> PairedCorpus:
+    """The corpus under a path that workers in another working directory understand."""
+    path = experiment.corpus.path
+    return PairedCorpus.open(path if path == EMBEDDED else storage.absolute(path))
 
 
 def _check(arm_run: ArmRun, corpus: PairedCorpus) -> None:

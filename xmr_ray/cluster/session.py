@@ -78,7 +78,7 @@ def _start(address: str, resources: Resources) -> None:
                 logging_level=logging.ERROR,
                 object_store_memory=resources.object_store_mb * 1_000_000,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ResourceError(f"no Ray at address {address!r} ({error}); start one, or unset resources.address and RAY_ADDRESS") from error
 
 

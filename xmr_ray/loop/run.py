@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from xmr_ray.loop.state import LoopState, restore
-from xmr_ray.loop.steps import Run, acquire, learn
+from xmr_ray.loop.steps import Run, acquire, learn, next_purchase
 
 
 def run_rounds(run: Run, on_round: Callable[[LoopState], None] | None = None) -> LoopState:
@@ -14,7 +14,7 @@ def run_rounds(run: Run, on_round: Callable[[LoopState], None] | None = None) ->
     state = restore(run.directory)
     if len(state.history) < len(state.ledger.sizes):
         state = _finish(run, state, on_round)
-    while len(state.ledger.sizes) < len(run.purchases):
+    while next_purchase(run, state):
         state = acquire(run, state)
         if state.pending is not None:
             return state

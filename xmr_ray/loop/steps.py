@@ -89,8 +89,14 @@ def learn(run: Run, state: LoopState) -> LoopState:
     return replace(state, history=(*state.history, report))
 
 
+def next_purchase(run: Run, state: LoopState) -> int:
+    """Labels to buy next, 0 when the budget is spent: the round's share, never more than what is left."""
+    share = run.purchases[min(len(state.ledger.sizes), len(run.purchases) - 1)]
+    return max(0, min(share, sum(run.purchases) - state.ledger.num_bought))
+
+
 def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
-    n = run.purchases[place.index]
+    n = next_purchase(run, state)
     if place.index == 0:
         return run.engine.choose_seed_pairs(run.seed_strategy, n=n, seed=run.seed)
     scored = run.directory.round(place.index - 1) if run.strategy.needs else None
@@ -135,6 +141,7 @@ def _finite(content: Any) -> Any:
 
 
 def _forget(run: Run, index: int) -> None:
-    if index >= 0:
-        for kind in ("scores", "embeddings", "predictions"):
-            storage.remove_folder(run.directory.round(index).folder(kind))
+    """Drop the bulk of rounds up to `index`, also what a killed process left of them."""
+    for older in range(index + 1):
+        for kind in ("scores", "embeddings", "predictions", "networks/checkpoints"):
+            storage.remove_folder(run.directory.round(older).folder(kind))

@@ -60,7 +60,7 @@ class RoundNetworks:
         return cls(predictor, space).to(device).eval()
 
 
-_ADVICE = "remove the file and run again to train this round's networks anew"
+_ADVICE = "remove the file and use `xmr-ray train` to train this round's networks anew"
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -119,11 +119,18 @@ class RunDirectory:
         if found != fingerprint and accept_change:
             storage.write_whole(storage.join(self.path, f"config.{found[:12]}.yaml"), storage.read_bytes(self.config))
             storage.write_whole(self.config, (header + config_yaml).encode())
+            self._drop_unfinished_fits()
         elif found != fingerprint:
             raise RunError(
                 f"{self.path}: this run was started with another configuration or corpus (fingerprint {found[:12]}, now {fingerprint[:12]}); "
                 f"compare {self.config}, give the experiment another name, or go on all the same with --accept-change"
             )
+
+    def _drop_unfinished_fits(self) -> None:
+        """What the earlier configuration trained in a round that is not reported is no part of the new one."""
+        for place in self.rounds():
+            if not storage.exists(place.report):
+                storage.remove_folder(storage.join(place.path, "networks"))
 
     def fingerprint(self) -> str:
         """The fingerprint that the run was started with."""
