@@ -22,8 +22,8 @@ demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded
 test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
 	$(BIN)/python -m pytest $(COVERAGE)
 
-fast: $(DEV_STAMP)  ## the tests that need no Ray session
-	$(BIN)/python -m pytest -q -m "not ray"
+fast: $(DEV_STAMP)  ## the tests that start no other processes
+	$(BIN)/python -m pytest -q -m "not ray and not slow"
 
 check: lint  ## lint, then the floors of the house
 	$(BIN)/python -m pytest -q tests/test_architecture.py

@@ -38,6 +38,7 @@ def one_rank():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_two_processes(two_processes):
     found = two_processes(one_rank)

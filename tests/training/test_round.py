@@ -156,6 +156,7 @@ def fit_of_this_rank(path, config, labels, streamed):
     return torch.cat([part.double().flatten() for part in parts]), found.summary
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_two_processes_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_processes):
     network = {"hidden": 16, **NO_DROPOUT}
@@ -169,6 +170,7 @@ def test_two_processes_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_
         assert found["label_predictor_steps"] == summary["label_predictor_steps"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_two_processes_with_uneven_streams_agree(tiny_corpus, quick, buy, two_processes):
     """One rank has three row groups of ten: it brings padding while the other goes on."""
