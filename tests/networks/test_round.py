@@ -93,5 +93,5 @@ def test_an_unusable_file_is_named_with_what_to_do(networks, tmp_path, damage):
     path = tmp_path / "networks.pt"
     networks.save(str(path))
     damage(path)
-    with pytest.raises(CheckpointError, match=r"(?s)networks\.pt.*remove the file and run again"):
+    with pytest.raises(CheckpointError, match=r"(?s)networks\.pt.*remove the file and use `xmr-ray train`"):
         RoundNetworks.load(str(path))
