@@ -25,7 +25,8 @@ from xmr_ray.corpus.truth import has_truth, open_truth
 from xmr_ray.errors import ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
 from xmr_ray.readers.ingest import ingest as write_corpus
 from xmr_ray.report.build import build_report
-from xmr_ray.report.progress import SummaryRow, summary_rows
+from xmr_ray.report.live import round_bar
+from xmr_ray.report.progress import SummaryRow, finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
 
 if TYPE_CHECKING:
@@ -84,12 +85,18 @@ def run(
     from xmr_ray.cluster.runner import experiment_path, run_experiment
 
     folder = experiment_path(experiment)
+    rounds = {run_id: len(sizes) for run_id, sizes in _plan(experiment)["purchases"].items()}
+    with round_bar(Console(stderr=True) if as_json else out, rounds, {run_id: finished_rounds(folder, run_id) for run_id in rounds}) as bar:
 
-    def on_round(arm_run: "ArmRun", state: "LoopState") -> None:
-        if not as_json:
-            out.print(_round_line(arm_run.run_id, state.history[-1]))
+        def on_round(arm_run: "ArmRun", state: "LoopState") -> None:
+            bar.round_finished()
+            if not as_json:
+                out.print(_round_line(arm_run.run_id, state.history[-1]))
 
-    run_experiment(experiment, on_round=on_round, accept_change=accept_change)
+        def on_step(arm_run: "ArmRun", index: int, step: str) -> None:
+            bar.step(arm_run.run_id, index, step)
+
+        run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
     page = _write_report(experiment, folder, command=_command(config_path, overrides))
     rows = summary_rows(folder)
     if as_json:

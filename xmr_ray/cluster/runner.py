@@ -20,6 +20,11 @@ from xmr_ray.runs.lock import exclusive
 from xmr_ray.types import RetrievalReport
 
 OnRound = Callable[[ArmRun, LoopState], None]
+OnStep = Callable[[ArmRun, int, str], None]
+
+
+def _say_nothing(_arm_run: ArmRun, _round: int, _step: str) -> None:
+    """What an experiment tells that nobody watches."""
 
 
 def experiment_path(experiment: Experiment) -> str:
@@ -34,8 +39,13 @@ def experiment_path(experiment: Experiment) -> str:
     return storage.join(storage.absolute(path), experiment.name)
 
 
-def run_experiment(experiment: Experiment, *, on_round: OnRound, accept_change: bool = False) -> Mapping[str, LoopState]:
-    """Run every arm with every seed to its end, one after the other; finished work is not done again. Returns states by run id."""
+def run_experiment(
+    experiment: Experiment, *, on_round: OnRound, on_step: OnStep = _say_nothing, accept_change: bool = False
+) -> Mapping[str, LoopState]:
+    """Run every arm with every seed to its end, one after the other; finished work is not done again. Returns states by run id.
+
+    `on_round` hears of every finished round, `on_step` of every step that is begun.
+    """
     corpus = _corpus(experiment)
     runs = expand(experiment)
     for arm_run in runs:
@@ -44,13 +54,15 @@ def run_experiment(experiment: Experiment, *, on_round: OnRound, accept_change: 
     states = {}
     with open_session(experiment.resources) as session:
         for arm_run in runs:
-            with prepared(arm_run, corpus, session, folder, accept_change=accept_change) as run:
+            with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=on_step) as run:
                 states[arm_run.run_id] = run_rounds(run, lambda state, arm_run=arm_run: on_round(arm_run, state))  # type: ignore[misc]
     return states
 
 
 @contextmanager
-def prepared(arm_run: ArmRun, corpus: PairedCorpus, session: Session, folder: str, *, accept_change: bool = False) -> Iterator[Run]:
+def prepared(
+    arm_run: ArmRun, corpus: PairedCorpus, session: Session, folder: str, *, accept_change: bool = False, on_step: OnStep = _say_nothing
+) -> Iterator[Run]:
     """A run that is locked, checked against its configuration, and ready for the loop."""
     config = arm_run.experiment
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
@@ -70,6 +82,7 @@ def prepared(arm_run: ArmRun, corpus: PairedCorpus, session: Session, folder: st
             space=config.evaluation.space,
             num_validation_labels=corpus.num_pairs("validation") if split else 0,
             keep_rounds=config.keep_rounds,
+            on_step=lambda index, step: on_step(arm_run, index, step),
         )
 
 

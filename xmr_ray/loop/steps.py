@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,9 +23,13 @@ from xmr_ray.types import RetrievalReport, Selection, TrainedNetworks
 log = logging.getLogger(__name__)
 
 
+def _say_nothing(_round: int, _step: str) -> None:
+    """What a run tells that nobody watches."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """Everything that one run works with; `purchases[k]` labels are bought in round k."""
+    """Everything that one run works with; `purchases[k]` labels are bought in round k. `on_step` hears what is begun in which round."""
 
     directory: RunDirectory
     engine: Engine
@@ -38,6 +42,7 @@ class Run:
     space: str
     num_validation_labels: int = 0
     keep_rounds: int = 1
+    on_step: Callable[[int, str], None] = _say_nothing
 
 
 def acquire(run: Run, state: LoopState) -> LoopState:
@@ -70,10 +75,12 @@ def learn(run: Run, state: LoopState) -> LoopState:
     networks = networks_of(place)
     if networks is None:
         started = time.monotonic()
+        run.on_step(place.index, "train")
         run.engine.train(place, bought=state.ledger.labels, seed=run.seed)
         seconds["train"] = round(time.monotonic() - started, 3)
         networks = _require_networks(place)
     started = time.monotonic()
+    run.on_step(place.index, "evaluate")
     retrieval = run.engine.evaluate(place, networks)
     seconds["evaluate"] = round(time.monotonic() - started, 3)
     report = _report(run, state, place, retrieval) | {"training": read_json(place.training) or {}, "seconds": seconds}

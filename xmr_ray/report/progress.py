@@ -7,6 +7,7 @@ from xmr_ray import storage
 from xmr_ray.report.arms import summarise_arms
 from xmr_ray.report.experiment import Experiment, Run, read_experiment
 from xmr_ray.report.settings import ReportSettings
+from xmr_ray.runs.directory import RunDirectory
 
 _STAGES = ("select", "train", "score", "evaluate")
 
@@ -55,6 +56,11 @@ def summary_rows(experiment_path: str, settings: ReportSettings | None = None) -
         SummaryRow(row.arm, row.num_final, row.labels, row.final["i2t"].mean, row.final["t2i"].mean, row.final["mean"].mean, row.share)
         for row in summaries
     ]
+
+
+def finished_rounds(experiment_path: str, run_id: str) -> int:
+    """Rounds that a run has finished; 0 if it has not begun."""
+    return sum(storage.exists(place.report) for place in RunDirectory(storage.join(experiment_path, run_id)).rounds())
 
 
 def run_rows(experiment: Experiment, settings: ReportSettings) -> list[RunRow]:
