@@ -2,6 +2,10 @@
 
     python benchmarks/round.py --pairs 100000 --shape 4096+300
     python benchmarks/round.py --pairs 100000 --shape 512+512
+    python benchmarks/round.py --pairs 30000 100000 300000 --shape 512+512 --no-hand     (exponents over the sizes)
+
+The stages are those of a purchase by `ascmr`: train (with Gaussian heads), score, cells, local density by exact search and by HNSW shards (recall
+told), select, evaluate; of several sizes the exponents of the seconds are printed.
 
 Scoring through the engine is compared with a hand-written loop (one process, one prefetch thread, one torch thread or as many as there
 are actors, whichever is faster) over the same files with the same networks, in turn, `--repeats` times; the medians and their ratio are
@@ -26,6 +30,7 @@ import torch
 
 from xmr_ray import storage
 from xmr_ray.cluster.engine import RayEngine
+from xmr_ray.cluster.neighbours import find_neighbours
 from xmr_ray.cluster.place import place_scoring
 from xmr_ray.cluster.score import ScoringJob, score_split
 from xmr_ray.cluster.session import open_session
@@ -35,16 +40,24 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.schema import Manifest
 from xmr_ray.corpus.stream import RowGroupReader, prefetch
 from xmr_ray.corpus.truth import open_truth
+from xmr_ray.geometry.hnsw import Hnsw
+from xmr_ray.geometry.neighbours import Exact
 from xmr_ray.loop.state import networks_of
+from xmr_ray.networks import NetworkDims
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.scoring.outputs import write_scored
 from xmr_ray.scoring.scorer import PairScorer
+from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.choose import choose_over
 from xmr_ray.strategies.entropy import Entropy
+from xmr_ray.strategies.strategy import NO_PAIRS
 from xmr_ray.strategies.typical import Typical
+from xmr_ray.training.gaussian import HeadSettings, fit_heads
+from xmr_ray.training.label_predictor import FitContext
+from xmr_ray.training.ranks import Ranks
 from xmr_ray.types import widen
 
 MEASURED = {}
@@ -170,25 +183,37 @@ def compare_scoring(session, corpus, config, networks, folder, *, repeats, label
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=100_000)
-    parser.add_argument("--shape", default="4096+300")
-    parser.add_argument("--bought", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=None, help="override training steps of both stages, to shorten the fit")
-    parser.add_argument("--no-lists", action="store_true", help="leave out the list-column copy (it needs 4 bytes a number on disk)")
-    parser.add_argument("--folder", default=None)
-    arguments = parser.parse_args()
+def fit_heads_alone(corpus, networks_path):
+    """The Gaussian heads as a fit makes them after stage 2, without the rest of the fit."""
+    torch.set_num_threads(1)
+    schema = corpus.schema
+    dims = NetworkDims(image_dim=schema.image_dim, text_dim=schema.text_dim, num_classes=schema.num_classes, multi_label=schema.multi_label)
+    context = FitContext(dims, corpus.statistics(), Ranks.single(), torch.device("cpu"), "f32", 0, 0)
+    fit_heads(HeadSettings(), corpus, RoundNetworks.load(networks_path).common_space, context, on_epoch=[].append)
+
+
+def density_stage(session, corpus, config, place, networks, neighbours):
+    """Local density with one backend; its folder is removed, so that the next one starts anew."""
+    settings = config.scoring.model_copy(update={"neighbours": neighbours})
+    with stage(f"density ({neighbours.kind})"):
+        chosen = find_neighbours(
+            corpus, place.path, settings, space=config.scoring.cell_space, seed=0, version=networks.digest, cluster_cpus=session.cpus
+        )
+    tried = ", ".join(f"ef {trial.ef}: recall {trial.recall:.4f}" for trial in chosen.trials)
+    print(f"    backend {chosen.backend}, {chosen.num_shards} shards; {tried or 'exact'}", flush=True)
+    if neighbours.kind == "exact":
+        shutil.rmtree(place.folder("density"))
+
+
+def one_round(arguments, num_pairs, folder):
+    """Every stage of a round over `num_pairs` pairs."""
     image_dim, text_dim = map(int, arguments.shape.split("+"))
-    folder = arguments.folder or tempfile.mkdtemp(prefix="xmr-round-")
-    print(
-        f"load {os.getloadavg()[0]:.1f}  cores {os.cpu_count()}  torch {torch.__version__}  pairs {arguments.pairs:,}  shape {arguments.shape}",
-        flush=True,
-    )
-    config = validate({"name": "round", "storage_path": folder, "corpus": {"path": f"{folder}/corpus"}}, where="benchmark")
+    settings = {"name": "round", "storage_path": folder, "corpus": {"path": f"{folder}/corpus"}, "strategy": {"kind": "ascmr"}}
+    if arguments.steps is not None:
+        settings["training"] = {"label_predictor": {"steps": arguments.steps}, "common_space": {"steps": arguments.steps}}
+    config = validate(settings, where="benchmark")
     reader = SyntheticReader(
-        num_train=arguments.pairs, num_validation=0, num_test=2500, image_dim=image_dim, text_dim=text_dim, num_classes=20, dtype="bf16"
+        num_train=num_pairs, num_validation=0, num_test=2500, image_dim=image_dim, text_dim=text_dim, num_classes=20, dtype="bf16"
     )
     with stage("ingest (generate and write)"):
         corpus = ingest(reader.read(), config.corpus.path)
@@ -197,29 +222,71 @@ def main():
     with open_session(config.resources) as session:
         engine = RayEngine(session, corpus, config, directory)
         with stage("seed purchase (typical)"):
-            selection = engine.choose_seed_pairs(Typical(), n=arguments.bought, seed=0)
-        with stage("train (both stages)"):
+            selection = engine.choose_by_features(Typical(), bought=NO_PAIRS, n=arguments.bought, seed=0, round_index=0)
+        with stage("train (both stages, heads)"):
             engine.train(place, bought=open_truth(corpus, "train").take(selection.pair_ids_n), seed=0)
         networks = networks_of(place)
+        with stage("heads (part of train)"):
+            fit_heads_alone(corpus, networks.path)
         with stage("score the pool"):
             engine.score_pool(place, networks)
-        with stage("select (entropy)"):
-            choose_over(
-                lambda function, merge: engine.reduce_scores(place, ("entropy",), function, merge),
-                Entropy(),
-                bought=selection.pair_ids_n,
-                n=arguments.bought,
-                seed=0,
-                round_index=1,
-            )
+        with stage("cells"):
+            engine.fit_cells(place, networks, num_labels=2 * arguments.bought, seed=0)
+        density_stage(session, corpus, config, place, networks, Exact())
+        density_stage(session, corpus, config, place, networks, Hnsw())
+        for name, strategy in (("entropy", Entropy()), ("ascmr", Ascmr()), ("ascmr, penalised", Ascmr(variant="penalised"))):
+            with stage(f"select ({name})"):
+                choose_over(
+                    lambda function, merge, strategy=strategy: engine.reduce_scores(place, strategy.needs, function, merge),
+                    strategy,
+                    bought=selection.pair_ids_n,
+                    n=arguments.bought,
+                    seed=0,
+                    round_index=1,
+                )
         with stage("evaluate (2,500 test pairs)"):
             engine.evaluate(place, networks)
-        compare_scoring(session, corpus, config, networks, folder, repeats=arguments.repeats, label="fixed-size binary bf16")
-        if not arguments.no_lists:
-            lists = with_list_columns(corpus, f"{folder}/lists")
-            compare_scoring(session, lists, config, networks, folder, repeats=arguments.repeats, label="list<float32> snappy")
-    if arguments.folder is None:
-        shutil.rmtree(folder)
+        if not arguments.no_hand:
+            compare_scoring(session, corpus, config, networks, folder, repeats=arguments.repeats, label="fixed-size binary bf16")
+            if not arguments.no_lists:
+                lists = with_list_columns(corpus, f"{folder}/lists")
+                compare_scoring(session, lists, config, networks, folder, repeats=arguments.repeats, label="list<float32> snappy")
+
+
+def print_exponents(measured):
+    """The slope of log seconds over log pairs, by stage."""
+    sizes = sorted(measured)
+    for name in measured[sizes[0]]:
+        seconds = [measured[size][name][0] for size in sizes]
+        slope = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+        print(f"{name:<34} exponent {slope:5.2f}   us a pair {[round(1e6 * value / size, 1) for value, size in zip(seconds, sizes, strict=True)]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--shape", default="4096+300")
+    parser.add_argument("--bought", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=None, help="override training steps of both stages, to shorten the fit")
+    parser.add_argument("--no-hand", action="store_true", help="leave out the comparison with the hand-written loop")
+    parser.add_argument("--no-lists", action="store_true", help="leave out the list-column copy (it needs 4 bytes a number on disk)")
+    parser.add_argument("--folder", default=None)
+    arguments = parser.parse_args()
+    measured = {}
+    for num_pairs in arguments.pairs:
+        print(
+            f"load {os.getloadavg()[0]:.1f}  cores {os.cpu_count()}  torch {torch.__version__}  pairs {num_pairs:,}  shape {arguments.shape}",
+            flush=True,
+        )
+        folder = tempfile.mkdtemp(prefix="xmr-round-", dir=arguments.folder)
+        try:
+            one_round(arguments, num_pairs, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        measured[num_pairs] = dict(MEASURED)
+    if len(measured) > 1:
+        print_exponents(measured)
 
 
 if __name__ == "__main__":

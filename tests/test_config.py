@@ -71,12 +71,13 @@ def test_the_fingerprint_covers_what_changes_results_and_nothing_else():
         {"training": {"num_workers": 2}},
         {"storage_path": "x"},
         {"name": "y"},
-        {"scoring": {"batch_size": 7}},
+        {"scoring": {"batch_size": 7, "index_actors": 1}},
     ):
         assert mark(same) == base
     others = [{"budget": {"total": 7}}, {"strategy": {"kind": "margin"}}, {"seeds": [1]}, {"training": {"use_predicted": False}}]
+    others += [{"scoring": {"num_cells": 9}}, {"scoring": {"cell_space": "prediction"}}, {"scoring": {"neighbours": {"kind": "exact"}}}]
     marks = [mark(content) for content in others] + [mark({}, "another corpus")]
-    assert len({base, *marks}) == 6
+    assert len({base, *marks}) == 9
 
 
 def test_a_configuration_survives_its_own_yaml(tmp_path):

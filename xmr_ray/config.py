@@ -20,6 +20,8 @@ from xmr_ray.errors import ConfigError
 from xmr_ray.labels.annotators import OracleSettings
 from xmr_ray.labels.budget import Budget
 from xmr_ray.readers import Reader
+from xmr_ray.scoring.cells import CellSettings
+from xmr_ray.scoring.density import DensitySettings
 from xmr_ray.strategies import AnyStrategy, SeedStrategy
 from xmr_ray.strategies.random import Random
 from xmr_ray.strategies.typical import Typical
@@ -46,8 +48,8 @@ class TrainingSettings(TrainingConfig):
     resident_mb: int = Field(default=4096, ge=0, description="memory for one worker's share of features; beyond it they are streamed")
 
 
-class ScoringSettings(Settings):
-    """How pool and test pairs run through the networks."""
+class ScoringSettings(CellSettings, DensitySettings):
+    """How pool and test pairs run through the networks, and how the pool is divided into cells and its density found, where a strategy asks."""
 
     batch_size: int = Field(default=1024, ge=1, description="pairs in one forward pass")
     embedding_dtype: Literal["bf16", "f16", "f32"] = Field(default="f16", description="storage of pool embeddings; test embeddings are f32")
@@ -117,7 +119,9 @@ class Experiment(Settings):
 _SHARED = ("name", "storage_path", "corpus", "seeds", "full", "arms", "resources", "report")
 _EXCLUDED: Any = {
     **dict.fromkeys(("name", "storage_path", "corpus", "arms", "seeds", "full", "keep_rounds", "resources", "report"), True),
-    "scoring": True,
+    "scoring": {
+        *("batch_size", "num_actors", "cpus_per_actor", "gpus_per_actor", "threads_per_actor", "index_actors", "cpus_per_index_actor"),
+    },
     "training": {"num_workers", "cpus_per_worker", "threads_per_worker", "resident_mb"},
 }
 

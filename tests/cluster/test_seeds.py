@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from xmr_ray.cluster.seeds import choose_typical, choose_typical_remotely
@@ -12,7 +13,23 @@ def test_seed_pairs_are_distinct_train_pairs_whatever_the_candidates(tiny_corpus
         assert set(chosen.pair_ids_n.tolist()) <= ids
 
 
+def test_later_purchases_see_what_is_bought_and_never_buy_it_again(tiny_corpus):
+    ids = set(tiny_corpus.pair_ids("train").tolist())
+    for candidates in (30, 20_000):
+        strategy, bought = Typical(candidates=candidates), np.array([], np.int64)
+        for round_index in range(3):
+            chosen = choose_typical(tiny_corpus, strategy, n=40, seed=3, bought=bought, round_index=round_index)
+            assert len(set(chosen.pair_ids_n.tolist())) == 40
+            assert set(chosen.pair_ids_n.tolist()) <= ids - set(bought.tolist())
+            bought = np.concatenate([bought, chosen.pair_ids_n])
+    apart = choose_typical(tiny_corpus, Typical(), n=40, seed=3, round_index=1).pair_ids_n
+    beside = choose_typical(tiny_corpus, Typical(), n=40, seed=3, bought=bought[:40], round_index=1).pair_ids_n
+    assert set(apart.tolist()) != set(beside.tolist())
+
+
 @pytest.mark.ray
-def test_a_task_chooses_the_same(session, tiny_corpus):
-    near, far = (choose(tiny_corpus, Typical(), n=20, seed=1) for choose in (choose_typical, choose_typical_remotely))
+@pytest.mark.parametrize("num_bought", [0, 50])
+def test_a_task_chooses_the_same(session, tiny_corpus, num_bought):
+    request = {"n": 20, "seed": 1, "bought": tiny_corpus.pair_ids("train")[:num_bought], "round_index": 2}
+    near, far = (choose(tiny_corpus, Typical(), **request) for choose in (choose_typical, choose_typical_remotely))
     assert near.pair_ids_n.tolist() == far.pair_ids_n.tolist()

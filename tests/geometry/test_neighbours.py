@@ -12,7 +12,7 @@ def test_equals_scikit_learn(tiles):
     queries, points = rng.normal(size=(30, 6)), rng.normal(size=(90, 6))
     distances, rows = NearestNeighbors(n_neighbors=9, algorithm="brute").fit(points).kneighbors(queries)
     found = Exact(**tiles).search(queries, points, k=9)
-    np.testing.assert_array_equal(found.rows_QK, rows)
+    np.testing.assert_array_equal(found.ids_QK, rows)
     np.testing.assert_allclose(found.squares_QK, distances**2, rtol=1e-4)
 
 
@@ -20,7 +20,7 @@ def test_equals_scikit_learn(tiles):
 def test_own_points_are_left_out_and_ties_go_to_the_lower_row(points_at_once):
     points = np.array([[0.0], [1.0], [-1.0], [0.0], [2.0]])
     found = Exact(points_at_once=points_at_once).search(points, points, k=3, own_rows_Q=np.arange(5))
-    assert found.rows_QK.tolist() == [[3, 1, 2], [0, 3, 4], [0, 3, 1], [0, 1, 2], [1, 0, 3]]
+    assert found.ids_QK.tolist() == [[3, 1, 2], [0, 3, 4], [0, 3, 1], [0, 1, 2], [1, 0, 3]]
     assert found.squares_QK[0].tolist() == [0.0, 1.0, 1.0]
 
 
@@ -32,7 +32,7 @@ def test_near_duplicates_far_from_the_origin_have_their_true_distance():
 
 def test_bounds():
     points = np.zeros((4, 2))
-    assert Exact().search(points[:0], points, k=2).rows_QK.shape == (0, 2)
+    assert Exact().search(points[:0], points, k=2).ids_QK.shape == (0, 2)
     for k, own in ((0, None), (5, None), (4, np.arange(4))):
         with pytest.raises(StrategyError, match=f"asked for {k} of"):
             Exact().search(points, points, k=k, own_rows_Q=own)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from xmr_ray.geometry.projection import principal_components, scale_to_unit, standardise
+from xmr_ray.geometry.projection import principal_components, project_randomly, scale_to_unit, standardise
 
 
 def test_standardise_equals_the_formula_and_constant_columns_become_zero():
@@ -34,3 +34,13 @@ def test_principal_components_keep_the_distances_of_points_in_a_plane():
 def test_points_of_few_dimensions_stay():
     points = np.ones((5, 3), np.float32)
     assert principal_components(points, components=3, rng=np.random.default_rng(0)) is points
+
+
+def test_a_random_projection_keeps_distances_and_depends_on_nothing_but_its_key():
+    points = np.random.default_rng(5).normal(size=(60, 700)).astype(np.float32)
+    projected = project_randomly(points, components=128, key=3)
+    true, seen = (np.linalg.norm(rows[:, None] - rows[None], axis=2)[np.triu_indices(60, 1)] for rows in (points, projected))
+    assert np.abs(seen / true - 1).max() < 0.35
+    assert np.abs(seen / true - 1).mean() < 0.08
+    np.testing.assert_allclose(project_randomly(points[7:9], components=128, key=3), projected[7:9], atol=1e-4)
+    assert np.abs(project_randomly(points, components=128, key=4) - projected).max() > 1

@@ -22,10 +22,20 @@ class FakeEngine:
         self.blocks = [ids[start : start + block] for start in range(0, len(ids), block)]
         self.ids, self.calls = ids, []
 
-    def choose_seed_pairs(self, strategy, *, n, seed):
-        self.calls.append("seed")
-        best = self.ids[np.argsort(tie_hash(self.ids, seed=seed, round_index=0))][:n]
+    def choose_by_features(self, strategy, *, bought, n, seed, round_index):
+        self.calls.append(f"features {round_index}")
+        free = np.setdiff1d(self.ids, bought)
+        best = free[np.argsort(tie_hash(free, seed=seed, round_index=round_index))][:n]
         return Selection(best, np.linspace(1, 0, n))
+
+    def fit_cells(self, place, networks, *, num_labels, seed):
+        self.calls.append(f"cells {place.index} {num_labels}")
+
+    def find_neighbours(self, place, networks, *, seed):
+        self.calls.append(f"neighbours {place.index}")
+
+    def describe_purchase(self, scored, place, *, selection, bought, seed):
+        self.calls.append(f"describe {place.index} after {scored.index}: {len(selection)} beside {len(bought)}")
 
     def train(self, place, *, bought, seed):
         self.calls.append(f"train {place.index}")
@@ -46,7 +56,12 @@ class FakeEngine:
         if place is None:
             return ScoreBlock(self.blocks[index])
         values = json.loads(storage.read_bytes(storage.join(place.folder("scores"), f"{index}.json")))
-        return ScoreBlock(self.blocks[index], {name: np.array(values) for name in columns})
+        return ScoreBlock(self.blocks[index], {name: self._column(name, np.array(values)) for name in columns})
+
+    @staticmethod
+    def _column(name, values_B):
+        whole = {"cell": 7, "signature": 5}
+        return np.floor(values_B * whole[name]).astype(np.int64) if name in whole else values_B
 
     def evaluate(self, place, networks):
         self.calls.append(f"evaluate {place.index}")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,9 @@ from xmr_ray import storage
 from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.loop.run import run_rounds
+from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.random import Random
+from xmr_ray.strategies.typical import Typical
 
 WRITES = ("write_whole", "write_table", "create_exclusive")
 
@@ -31,7 +35,7 @@ def test_the_loop_spends_the_budget_and_never_buys_twice(make_run, ids, truth):
         state.ledger.labels.dense(state.ledger.bought_ids, num_classes=5), truth.dense(state.ledger.bought_ids, num_classes=5)
     )
     assert [report["num_bought"] for report in state.history] == [20, 35, 50, 60]
-    expected = ["seed", "train 0", "evaluate 0"]
+    expected = ["features 0", "train 0", "evaluate 0"]
     for k in (1, 2, 3):
         expected += [f"score {k - 1}", f"train {k}", f"evaluate {k}"]
     assert run.engine.calls == expected, "each round scores with the round before's networks, once"
@@ -41,6 +45,29 @@ def test_a_strategy_that_needs_no_column_runs_no_network_over_the_pool(make_run)
     run = make_run(strategy=Random())
     run_rounds(run)
     assert not [call for call in run.engine.calls if call.startswith("score")]
+
+
+@pytest.mark.parametrize("variant", ["kl", "penalised"])
+def test_a_strategy_over_regions_has_them_fitted_and_its_purchase_described(make_run, variant):
+    run = make_run(strategy=Ascmr(variant=variant), purchases=(20, 15))
+    state = run_rounds(run)
+    assert state.ledger.sizes == (20, 15)
+    found = run.engine.calls[run.engine.calls.index("score 0") :]
+    neighbours = ["neighbours 0"] if variant == "penalised" else []
+    assert found == ["score 0", "cells 0 35", *neighbours, "describe 1 after 0: 15 beside 20", "train 1", "evaluate 1"]
+
+
+def test_typical_buys_from_features_in_every_round_and_scores_nothing(make_run):
+    run = make_run(strategy=Typical(), purchases=(20, 15))
+    assert run_rounds(run).ledger.sizes == (20, 15)
+    assert [call for call in run.engine.calls if not call.startswith(("train", "evaluate"))] == ["features 0", "features 1"]
+
+
+def test_who_watches_hears_of_every_step_that_is_begun(make_run):
+    heard = []
+    run_rounds(replace(make_run(purchases=(20, 15)), on_step=lambda index, step: heard.append((index, step))))
+    first = [(0, "select"), (0, "train"), (0, "evaluate")]
+    assert heard == [*first, (1, "select"), (1, "score the pool"), (1, "train"), (1, "evaluate")]
 
 
 def test_a_finished_run_does_nothing_when_started_again(make_run):

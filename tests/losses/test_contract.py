@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
-from xmr_ray.losses import AnyLabelLoss, AnySpaceLoss, CrossEntropy, LabelRows, SpaceRows
+from xmr_ray.losses import AnyLabelLoss, AnySpaceLoss, LabelRows, SpaceRows
 
 LABEL_LOSSES = [kind() for kind in get_args(get_args(AnyLabelLoss)[0])]
 SPACE_LOSSES = [kind() for kind in get_args(get_args(AnySpaceLoss)[0])]
@@ -18,7 +18,7 @@ def make_label_rows(num_rows, *, multi_label, seed=0):
     targets, trust = torch.rand(2, num_rows, 4, generator=rng, dtype=torch.float64)
     if not multi_label:
         targets = targets / targets.sum(dim=1, keepdim=True)
-    return LabelRows(logits, targets, trust, torch.ones(num_rows, dtype=torch.float64))
+    return LabelRows(logits, targets, trust, torch.ones(num_rows, dtype=torch.float64), multi_label=multi_label)
 
 
 def make_space_rows(num_rows, *, multi_label, seed=0):
@@ -45,10 +45,10 @@ def with_weight(rows, weight_B):
 
 
 def cases():
-    for loss in LABEL_LOSSES:
-        yield loss, make_label_rows(7, multi_label=not isinstance(loss, CrossEntropy)), lambda one, local, everyone: one.sums(local)
-    for loss in SPACE_LOSSES:
-        for multi_label in (True, False):
+    for multi_label in (True, False):
+        for loss in LABEL_LOSSES:
+            yield loss, make_label_rows(7, multi_label=multi_label), lambda one, local, everyone: one.sums(local)
+        for loss in SPACE_LOSSES:
             yield loss, make_space_rows(7, multi_label=multi_label), lambda one, local, everyone: one.sums(local, everyone)
 
 

@@ -62,3 +62,37 @@ def test_embedding_gradient_is_scaled_into_the_towers(dims, features, share):
     torch.testing.assert_close(torch.zeros_like(expected) if found is None else found, expected * share)
     torch.testing.assert_close(network.shared.weight.grad, whole.shared.weight.grad)
     assert expected.abs().sum() > 0
+
+
+def test_an_adversary_is_built_only_when_it_is_wanted_and_changes_no_other_weight(dims, features):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = TwoTower().build(dims)
+        torch.manual_seed(0)
+        network = TwoTower(adversarial_weight=0.1).build(dims)
+    added = network.state_dict().keys() - plain.state_dict().keys()
+    assert {name.split(".")[0] for name in added} == {"adversary"}
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in plain.state_dict().items())
+    assert network(*features).image_modality_B.shape == (9,)
+    assert plain(*features).image_modality_B is network.eval()(*features).image_modality_B is None
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_adversary_learns_and_the_embedding_unlearns(dims, features, share):
+    """Against the same network whose embeddings reach the classifier as they are."""
+    config = TwoTower(adversarial_weight=0.1, dropout=0, input_dropout=0, embedding_gradient=share)
+    network = config.build(dims)
+    outputs = network(*features)
+    (outputs.image_modality_B.square().sum() + 2 * outputs.text_modality_B.sum()).backward()
+    found = {name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None}
+    network.zero_grad()
+    outputs = network(*features)
+    image, text = (network.adversary(part).squeeze(1) for part in (outputs.image_embedding_BD, outputs.text_embedding_BD))
+    torch.testing.assert_close(network(*features).image_modality_B, image)
+    (image.square().sum() + 2 * text.sum()).backward()
+    expected = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
+    assert found.keys() == expected.keys()
+    assert any(name.startswith("image_tower") for name in found) == (share > 0)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name] if name.startswith("adversary") else -expected[name])
+    assert found["shared.weight"].abs().sum() > 0

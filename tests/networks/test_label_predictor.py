@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from xmr_ray.networks import TwoBranch
-from xmr_ray.networks.label_predictor import LabelLogits, fuse
+from xmr_ray.networks.label_predictor import CentredPredictor, LabelLogits, fuse
 
 
 def softmax(rows):
@@ -84,3 +84,26 @@ def test_each_branch_sees_its_modality_only(dims, features):
     assert torch.equal(one.image_BC, other.image_BC)
     assert not torch.equal(one.text_BC, other.text_BC)
     assert not torch.equal(one.joint_BC, other.joint_BC)
+
+
+def test_hidden_units_are_what_the_heads_read(dims, features, statistics):
+    network = TwoBranch(hidden=5).build(dims).eval()
+    network.set_statistics(statistics)
+    image, text = (network.standardise_image(features[0]), network.standardise_text(features[1]))
+    logits, hidden = network.with_hidden(*features)
+    inputs = (image, text, torch.cat([image * 0.5, text], dim=1))
+    for branch, values, units, head in zip((network.image_branch, network.text_branch, network.joint_branch), inputs, hidden, logits, strict=True):
+        torch.testing.assert_close(units, torch.relu(values @ branch[1].weight.T + branch[1].bias))
+        torch.testing.assert_close(head, units @ branch[4].weight.T + branch[4].bias)
+
+
+def test_centres_learn_and_predict_nothing(dims, features):
+    network = TwoBranch(hidden=5, dropout=0, input_dropout=0).build(dims)
+    centred = CentredPredictor(network)
+    logits, hidden, centres = centred(*features)
+    for found, wanted in zip(logits, network(*features), strict=True):
+        assert torch.equal(found, wanted)
+    assert torch.equal(hidden[2], network.with_hidden(*features)[1][2])
+    assert centres.shape == (3, 3, 5)
+    assert "centres_3CH" in dict(centred.named_parameters())
+    assert not any("centres" in name for name in network.state_dict())

@@ -1,10 +1,11 @@
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 
 from xmr_ray.errors import CheckpointError
-from xmr_ray.networks import TwoBranch, TwoTower
+from xmr_ray.networks import ResidualHeads, TwoBranch, TwoTower
 from xmr_ray.networks.round import RoundNetworks
 
 
@@ -29,6 +30,44 @@ def test_what_is_loaded_computes_the_same(networks, features, tmp_path):
     assert loaded.common_space.config == networks.common_space.config
     assert not loaded.label_predictor.training
     assert not loaded.common_space.training
+
+
+@pytest.fixture
+def with_heads(networks):
+    heads = ResidualHeads(hidden=7, inter="disagreement").build(5)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    return replace(networks, heads=heads).eval()
+
+
+def test_heads_travel_with_the_networks(with_heads, features, tmp_path):
+    path = str(tmp_path / "networks.pt")
+    with_heads.save(path)
+    loaded = RoundNetworks.load(path)
+    embeddings = with_heads.common_space.embed(*features)[:2]
+    pair, found = with_heads.heads(*embeddings), loaded.heads(*embeddings)
+    assert all(torch.equal(one, other) for one, other in zip(pair, found, strict=True))
+    assert torch.equal(loaded.heads.match_probability(found), with_heads.heads.match_probability(pair))
+    assert loaded.heads.config == with_heads.heads.config
+    assert not loaded.heads.training
+
+
+def test_without_heads_nothing_of_them_is_saved(networks, tmp_path):
+    path = tmp_path / "networks.pt"
+    networks.save(str(path))
+    assert set(content_of(path)) == {"format", "dims", "label_predictor", "common_space"}
+    assert RoundNetworks.load(str(path)).heads is None
+
+
+def test_heads_of_another_width_are_refused(with_heads, tmp_path):
+    path = tmp_path / "networks.pt"
+    with_heads.save(str(path))
+    content = content_of(path)
+    content["heads"]["embedding_dim"] = 6
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        RoundNetworks.load(str(path))
 
 
 def test_saving_the_same_networks_twice_gives_the_same_bytes(networks, tmp_path):

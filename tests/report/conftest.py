@@ -1,5 +1,6 @@
 """A small corpus with pictures, one without, and experiment folders written as the loop writes them."""
 
+import json
 import struct
 import zlib
 from dataclasses import asdict
@@ -95,6 +96,16 @@ def write_purchase(place, pair_ids, *, answered=True, cannot_tell=(), reasons=No
         write_receipt(place.receipt, Answers(LabelSet.of(known, [labels_of(i) for i in known]), np.array(cannot_tell, dtype=np.int64)))
 
 
+def write_description(place, *, numbers=None, num_pool=30, bought=(5, 4)):
+    """Diagnostics and the picture of a purchase; `bought[k]` pairs of round k are on it. Points of round k lie around (k, 2k)."""
+    content = {"kl": 0.5, "mmd_squared": -0.00012, "cells_touched": 6, "num_cells": 9, "variance_shown": 0.42, "space": "fused"}
+    storage.write_whole(place.diagnostics, json.dumps(content | (numbers or {})).encode())
+    rounds = np.repeat([-1, *range(len(bought))], [num_pool, *bought])
+    noise = np.random.default_rng(0).normal(size=(2, len(rounds))) * np.where(rounds < 0, 1.0, 0.1)
+    columns = {"pair_id": np.arange(len(rounds)), "x": rounds + noise[0], "y": 2 * rounds + noise[1], "round": rounds}
+    storage.write_table(place.space, pa.table(columns))
+
+
 def write_embeddings(place, pair_ids, matrices, *, dtype="f32", rows_per_file=16):
     """`matrices` maps image_embedding, text_embedding, image_probability, text_probability to (N, D)."""
     for index, start in enumerate(range(0, len(pair_ids), rows_per_file)):
@@ -133,6 +144,7 @@ def make():
     class Writers:
         run = staticmethod(write_run)
         purchase = staticmethod(write_purchase)
+        description = staticmethod(write_description)
         embeddings = staticmethod(write_embeddings)
         matrices = staticmethod(random_matrices)
         report = staticmethod(round_report)

@@ -112,6 +112,35 @@ def test_markup_in_captions_classes_and_commands_is_text(written):
     assert "xmr-ray run -c configs/<first>.yaml" in page.text
 
 
+def test_older_experiments_have_no_section_of_the_space(written):
+    path, text, _ = written
+    assert 'id="where"' not in text
+    assert '"#where"' not in text
+    assert json.loads((path / "report" / "summary.json").read_text(encoding="utf-8"))["diagnostics"] == []
+
+
+def test_a_described_purchase_is_explained_and_drawn(tmp_path, make, bare, plain_figures):
+    write_experiment(tmp_path, make, seeds=1)
+    run = make.run(tmp_path, "ascmr", 0, [(4, 0.31, 0.33), (8, 0.41, 0.43)])
+    reasons = {"cell": [3, 1], "cell_density": [0.031, 0.2], "cell_share": [0.04, 0.1], "cell_bought": [2, 0], "cell_budget": [1, 1]}
+    reasons |= {"informativeness": [1.234, -0.5], "intra": [-3.25, -4.0]}
+    make.purchase(run.round(0), [30, 31])
+    make.purchase(run.round(1), [22, 23], reasons={name: np.array(values, dtype=float) for name, values in reasons.items()})
+    make.description(run.round(1), numbers={"z_intra": 1.5, "share_intra": 0.875})
+    text, page = build(tmp_path, bare)
+    assert "Cell 3 holds 3.1 % of all pairs and should hold 4.0 % of the labels; bought there: 2 before, 1 now." in page.text
+    assert "informative +1.23" in page.text
+    assert "intra −3.25" in page.text
+    assert "informative informativeness: the weighted mean of the parts" in page.text
+    assert "Both axes hold 42 % of the pool's variance." in page.text
+    assert "ascmr 1 0.500 −0.0001 6 of 9 +1.50 88 % 1" in page.text
+    assert "KL to all pairs how far" in page.text
+    assert "label distance" not in page.text
+    assert text.count("ascmr-s0 on two principal axes") == 1
+    assert sorted(file.name for file in (tmp_path / "report").glob("space*")) == ["space_ascmr-s0.png"]
+    assert json.loads((tmp_path / "report" / "summary.json").read_text(encoding="utf-8"))["diagnostics"][0]["numbers"]["kl"] == 0.5
+
+
 def test_purchases_tell_why_and_what_came_back(written):
     _, _, page = written
     assert "Round 1 : 4 pairs, 8 labels in all" in page.text

@@ -24,7 +24,7 @@ def test_finished_bought_and_asked_rounds(tmp_path, make, pictured):
         (2, 1, None, False, 0),
     ]
     assert [pair.card.pair_id for pair in first.pairs] == [7, 2]
-    assert first.pairs[0].reasons == (("utility", "0.900"), ("cell", "4"), ("local density", "0.250"))
+    assert first.pairs[0].why.facts == (("utility", "0.900"), ("cell", "4"), ("local density", "0.250"))
     assert first.pairs[0].card.labels == tuple(NAMES[c] for c in make.labels_of(7))
     assert (second.pairs[1].card.labels, second.pairs[1].state) == (None, "nobody could tell")
     assert third.pairs[0].state == "no answer yet"

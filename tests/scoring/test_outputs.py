@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from xmr_ray import storage
 from xmr_ray.errors import StorageError
-from xmr_ray.scoring.outputs import EMBEDDINGS, ScoredPairs, file_of, is_written, read_matrices, read_scores, write_scored
+from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs, file_of, is_written, read_matrices, read_scores, write_scored
 from xmr_ray.types import Descriptor, ScoreBlock
 
 DESCRIPTOR = Descriptor(index=3, split="train", file="train/pairs-00000.parquet", row_group=1, num_rows=5)
@@ -46,3 +50,62 @@ def test_a_column_that_was_not_scored_is_named(tmp_path, scored):
     write_scored(str(tmp_path), DESCRIPTOR, scored, dtype="f16", version="v1")
     with pytest.raises(StorageError, match="informativeness"):
         read_scores(str(tmp_path), DESCRIPTOR, ("informativeness",))
+
+
+def test_fused_means_are_written_where_there_are_heads(tmp_path, scored):
+    root, fused = str(tmp_path), np.arange(40, dtype=np.float32).reshape(5, 8)
+    write_scored(root, DESCRIPTOR, scored, dtype="f16", version="v1")
+    assert FUSED_MEAN not in storage.read_table(file_of(root, "embeddings", DESCRIPTOR)).column_names
+    write_scored(root, DESCRIPTOR, replace(scored, towers={**scored.towers, FUSED_MEAN: fused}), dtype="f16", version="v2")
+    ids, found = read_matrices(root, "embeddings", DESCRIPTOR, [FUSED_MEAN])
+    assert ids.tolist() == [9, 4, 7, 1, 0]
+    np.testing.assert_array_equal(found[FUSED_MEAN], fused)
+
+
+@pytest.fixture
+def folders(tmp_path, scored):
+    """Scores, cells and density of one descriptor; `ids` may be wrong in one of them."""
+    root = str(tmp_path)
+
+    def write(kind=None, ids=()):
+        write_scored(root, DESCRIPTOR, scored, dtype="f16", version="v1")
+        tables = {
+            "cells": {
+                "cell": pa.array([3, 0, 1, 1, 2], pa.int32()),
+                "centre_distance": [0.1, 0.2, 0.3, 0.4, 0.5],
+                "signature": pa.array(range(5), pa.int32()),
+            },
+            "density": {"density": [5.0, 4.0, 3.0, 2.0, 1.0]},
+        }
+        for name, columns in tables.items():
+            table = pa.table({"pair_id": list(ids) if name == kind else [9, 4, 7, 1, 0], **columns})
+            storage.write_table(file_of(root, name, DESCRIPTOR), table)
+        return root
+
+    return write
+
+
+def test_each_column_is_read_from_its_folder_in_the_order_asked_for(folders, scored):
+    columns = ("density", "entropy", "cell", "centre_distance", "signature")
+    block = read_scores(folders(), DESCRIPTOR, columns)
+    assert tuple(block.columns) == columns
+    assert block.columns["density"].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0]
+    assert block.columns["cell"].tolist() == [3, 0, 1, 1, 2]
+    assert block.columns["centre_distance"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert {values.dtype for values in block.columns.values()} == {np.dtype(np.float64)}
+    np.testing.assert_array_equal(block.columns["entropy"], scored.block.columns["entropy"])
+
+
+@pytest.mark.parametrize("kind", ["cells", "density"])
+def test_folders_that_hold_other_pairs_are_named(folders, kind):
+    root = folders(kind, [9, 4, 1, 7, 0])
+    column = {"cells": "cell", "density": "density"}[kind]
+    with pytest.raises(StorageError, match=rf"{kind}/train-000003.*pair_id 1 at row 2, but the scores hold 7"):
+        read_scores(root, DESCRIPTOR, (column,))
+    assert len(read_scores(root, DESCRIPTOR, ("entropy",))) == 5
+
+
+def test_folders_that_were_not_made_are_named(tmp_path, scored):
+    write_scored(str(tmp_path), DESCRIPTOR, scored, dtype="f16", version="v1")
+    with pytest.raises(StorageError, match=r"density/train-000003\.parquet"):
+        read_scores(str(tmp_path), DESCRIPTOR, ("density",))

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from xmr_ray.errors import StrategyError
+from xmr_ray.networks import ResidualHeads
 from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.scoring.informativeness import PARTS, score_gaussians
 from xmr_ray.scoring.scorer import PairScorer
 from xmr_ray.scoring.uncertainty import MEASURES
 from xmr_ray.types import PairBatch, narrow
@@ -59,3 +63,44 @@ def test_a_score_that_is_not_finite_names_its_pair(scorer_of, tiny_corpus):
     spoilt = PairBatch(batch.pair_ids_B, image, batch.texts(), "f32", "f32")
     with pytest.raises(StrategyError, match=rf"not finite at pair_id {batch.pair_ids_B[5]}"):
         scorer_of().score(spoilt)
+
+
+@pytest.fixture
+def headed_of(raw_networks):
+    def make(batch_size=1024):
+        networks = RoundNetworks.load(raw_networks.path)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            heads = ResidualHeads().build(networks.common_space.shared.out_features)
+            for side in (heads.image, heads.text):
+                torch.nn.init.normal_(side.log_variance.weight, std=0.2)
+        return PairScorer(replace(networks, heads=heads), multi_label=True, batch_size=batch_size, device=torch.device("cpu")), heads
+
+    return make
+
+
+def test_heads_add_the_parts_of_informativeness_and_the_fused_mean(headed_of, scorer_of, tiny_corpus):
+    batch = first_batch(tiny_corpus)
+    (scorer, heads), plain = headed_of(), scorer_of().score(batch)
+    scored = scorer.score(batch)
+    towers = [torch.from_numpy(scored.towers[f"{side}_embedding"]) for side in ("image", "text")]
+    expected = score_gaussians(heads.eval(), *towers)
+    np.testing.assert_allclose(scored.block.columns["intra"], expected.intra_B, atol=1e-6)
+    np.testing.assert_allclose(scored.block.columns["inter"], expected.inter_B, atol=1e-6)
+    np.testing.assert_array_equal(scored.block.columns["class"], scored.block.columns["entropy"])
+    np.testing.assert_allclose(scored.towers["fused_mean"], expected.fused_mean_BD, atol=1e-6)
+    assert set(scored.block.columns) == {*MEASURES, *PARTS}
+    assert set(plain.block.columns) == {*MEASURES, "class"}
+    assert set(scored.towers) - set(plain.towers) == {"fused_mean"}
+    for name in MEASURES:
+        np.testing.assert_array_equal(scored.block.columns[name], plain.block.columns[name])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50])
+def test_parts_of_informativeness_do_not_depend_on_neighbours(headed_of, tiny_corpus, batch_size):
+    batch = first_batch(tiny_corpus)
+    whole, small = (headed_of(size)[0].score(batch) for size in (1024, batch_size))
+    for name in PARTS:
+        np.testing.assert_allclose(small.block.columns[name], whole.block.columns[name], atol=1e-6)
+    np.testing.assert_allclose(small.towers["fused_mean"], whole.towers["fused_mean"], atol=1e-6)
+    assert whole.block.columns["intra"].std() > 0.01

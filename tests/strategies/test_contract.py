@@ -10,13 +10,17 @@ from pydantic import TypeAdapter
 
 from xmr_ray.errors import StrategyError
 from xmr_ray.strategies import AnyStrategy
+from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.choose import choose, choose_over
-from xmr_ray.strategies.strategy import Strategy
+from xmr_ray.strategies.strategy import FeatureStrategy, Strategy
 from xmr_ray.types import ScoreBlock
 
 UNION = get_args(AnyStrategy)[0]
-STRATEGIES = [cls() for cls in get_args(UNION)]
+VARIANTS = [Ascmr(variant="penalised"), Ascmr(within="typical"), Ascmr(lambda_=0.01, kappa=0.0, weights={"class": 0})]
+STRATEGIES = [*(cls() for cls in get_args(UNION) if issubclass(cls, Strategy)), *VARIANTS]
+FEATURE_STRATEGIES = [cls() for cls in get_args(UNION) if issubclass(cls, FeatureStrategy)]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.kind)
+every_feature_strategy = pytest.mark.parametrize("strategy", FEATURE_STRATEGIES, ids=lambda strategy: strategy.kind)
 
 
 @st.composite
@@ -29,7 +33,12 @@ def train_splits(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def block_of(strategy: Strategy, ids: np.ndarray, scores: np.ndarray) -> ScoreBlock:
-    return ScoreBlock(ids, {name: np.roll(scores, shift) if shift else scores for shift, name in enumerate(strategy.needs)})
+    """Columns that the strategy needs, made from the scores; whole numbers where a column counts or names something."""
+    columns = {name: np.roll(scores, shift) if shift else scores for shift, name in enumerate(strategy.needs)}
+    for name, bound in (("cell", 5), ("signature", 3)):
+        if name in columns:
+            columns[name] = np.floor(np.abs(columns[name]) * 4).astype(np.int32) % bound
+    return ScoreBlock(ids, columns)
 
 
 def cut(block: ScoreBlock, parts: int, order: np.ndarray) -> list[ScoreBlock]:
@@ -43,7 +52,7 @@ def same(left, right) -> bool:
 
 
 @every_strategy
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(split=train_splits(), share=st.floats(0, 1), seed=st.integers(0, 2**40), round_index=st.integers(0, 50))
 def test_buys_exactly_n_distinct_pool_pairs_best_first(strategy, split, share, seed, round_index):
     ids, scores, bought = split
@@ -58,7 +67,7 @@ def test_buys_exactly_n_distinct_pool_pairs_best_first(strategy, split, share, s
 
 
 @every_strategy
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(split=train_splits(), share=st.floats(0, 1), shuffle=st.integers(0, 2**32 - 1))
 def test_blocks_and_their_order_do_not_matter(strategy, split, share, shuffle):
     ids, scores, bought = split
@@ -137,6 +146,51 @@ def test_ties_do_not_favour_low_ids_and_change_with_the_round(strategy):
 @every_strategy
 def test_kind_picks_the_class_and_unknown_keys_are_refused(strategy):
     adapter = TypeAdapter(AnyStrategy)
-    assert adapter.validate_python({"kind": strategy.kind}) == strategy
+    assert adapter.validate_python(strategy.model_dump(mode="json")) == strategy
+    assert type(adapter.validate_python({"kind": strategy.kind})) is type(strategy)
     with pytest.raises(ValueError, match="Extra inputs"):
         adapter.validate_python({"kind": strategy.kind, "no_such_knob": 1})
+
+
+def test_every_registered_strategy_is_of_one_of_the_two_kinds():
+    assert len(STRATEGIES) - len(VARIANTS) + len(FEATURE_STRATEGIES) == len(get_args(UNION))
+
+
+@every_feature_strategy
+@settings(max_examples=25, deadline=None)
+@given(split=train_splits(), share=st.floats(0, 1), seed=st.integers(0, 2**40), round_index=st.integers(0, 50), coarse=st.booleans())
+def test_a_feature_strategy_buys_n_distinct_pool_pairs_whatever_the_order(strategy, split, share, seed, round_index, coarse):
+    ids, _, bought = split
+    rng = np.random.default_rng(seed)
+    image, text = (rng.integers(0, 2, (len(ids), width)) if coarse else rng.normal(size=(len(ids), width)) for width in (3, 2))
+    pool, request = ids[~bought], {"bought": ids[bought], "seed": seed, "round_index": round_index}
+    n = round(share * len(pool))
+    assert sorted(strategy.draw_candidates(ids, n=n, **request).tolist()) == sorted(pool.tolist())
+    chosen = strategy.place(ids, image, text, n=n, **request)
+    assert len(chosen) == len(set(chosen.pair_ids_n.tolist())) == n
+    assert set(chosen.pair_ids_n.tolist()) <= set(pool.tolist())
+    assert np.isfinite(chosen.utility_n).all()
+    order = rng.permutation(len(ids))
+    assert same(strategy.place(ids[order], image[order], text[order], n=n, **request), chosen)
+
+
+@every_feature_strategy
+def test_a_feature_strategy_refuses_more_than_the_pool(strategy):
+    ids = np.arange(9)
+    with pytest.raises(StrategyError, match="asked for 6 pairs of 5"):
+        strategy.draw_candidates(ids, n=6, bought=ids[:4], seed=0, round_index=1)
+    with pytest.raises(StrategyError, match="asked for 6 pairs of 5"):
+        strategy.place(ids, np.eye(9), np.eye(9), n=6, bought=ids[:4], seed=0, round_index=1)
+
+
+@every_feature_strategy
+def test_candidates_and_bought_pairs_are_bounded_and_change_with_the_round(strategy):
+    small, ids, bought = strategy.model_copy(update={"candidates": 30}), np.arange(1000), np.arange(0, 1000, 3)
+    drawn = [small.draw_candidates(ids, n=10, bought=bought, seed=0, round_index=k).tolist() for k in (1, 2)]
+    assert [len(part) for part in drawn] == [30, 30]
+    assert drawn[0] != drawn[1]
+    assert not set(drawn[0]) & set(bought.tolist())
+    assert len(small.draw_candidates(ids, n=50, bought=bought, seed=0, round_index=1)) == 50
+    assert len(small.draw_bought(bought, seed=0, round_index=1)) == 30
+    assert set(small.draw_bought(bought, seed=0, round_index=1).tolist()) <= set(bought.tolist())
+    assert strategy.draw_bought(bought, seed=0, round_index=1).tolist() == bought.tolist()

@@ -4,7 +4,7 @@ import pytest
 from xmr_ray.errors import StrategyError
 from xmr_ray.geometry.hashing import tie_hash
 from xmr_ray.strategies.choose import choose
-from xmr_ray.strategies.strategy import Nominations, Plan, Strategy, Survey, best_first, join_nominations
+from xmr_ray.strategies.strategy import FeatureStrategy, Nominations, Plan, Strategy, Survey, best_first, join_nominations
 from xmr_ray.types import ScoreBlock
 
 NOTHING = np.array([], np.int64)
@@ -98,3 +98,11 @@ def test_a_strategy_without_a_rule_says_so():
 
     with pytest.raises(NotImplementedError, match="Empty"):
         choose(Empty(), [ScoreBlock(np.arange(3))], bought=NOTHING, n=1, seed=0, round_index=0)
+
+
+def test_a_feature_strategy_without_a_rule_says_so():
+    class Blank(FeatureStrategy):
+        kind: str = "blank"
+
+    with pytest.raises(NotImplementedError, match="Blank"):
+        Blank().place(np.arange(3), np.eye(3), np.eye(3), n=1, seed=0)

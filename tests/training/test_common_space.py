@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from xmr_ray.errors import CheckpointError
 from xmr_ray.losses import Pairing, Pairwise, SpaceRows, SupCon
 from xmr_ray.networks import NetworkDims
 from xmr_ray.training.common_space import CommonSpaceSettings, SpaceFit, SpaceHooks, SpaceTerm, space_terms
@@ -132,8 +134,49 @@ def test_space_terms_are_the_configured_losses():
 
 
 @pytest.mark.parametrize("classifier", ["own", "shared"])
-def test_every_weight_learns(space, rows, targets, classifier):
-    fit = space(network={"hidden": 16, "common": 8, "classifier": classifier})
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+def test_every_weight_learns(space, rows, targets, classifier, adversarial):
+    fit = space(network={"hidden": 16, "common": 8, "classifier": classifier, "adversarial_weight": adversarial})
     before = {name: value.clone() for name, value in fit.network.named_parameters()}
     fit.run(rows, targets, SpaceHooks(silent))
     assert [name for name, value in fit.network.named_parameters() if torch.equal(value, before[name])] == []
+
+
+def j1_by_hand(loss, logits, targets):
+    if loss == "mse":
+        return (logits.sigmoid() - targets).square().sum(dim=1).mean()
+    if loss == "row_norm":
+        return (logits - targets).square().sum(dim=1).sqrt().mean()
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1).mean()
+
+
+@pytest.mark.parametrize("loss", ["masked_bce", "mse", "row_norm"])
+@pytest.mark.parametrize("adversarial", [0.0, 0.3])
+def test_the_loss_is_the_sum_of_its_terms(space, rows, targets, loss, adversarial):
+    network = {"hidden": 16, "common": 8, "dropout": 0.0, "input_dropout": 0.0, "adversarial_weight": adversarial}
+    fit = space(network=network, loss={"kind": loss}, space_losses=[{"loss": {"kind": "pairing"}, "weight": 0.2}], steps=1, batch_size=90)
+    with torch.no_grad():
+        found, labels = fit.network(rows.image_NI, rows.text_NT), targets(rows.take(torch.arange(90))).targets_BC
+        expected = sum(j1_by_hand(loss, logits, labels) for logits in found[2:6]) + 0.2 * (found[0] - found[1]).norm(dim=1).mean()
+        if adversarial:
+            image, text = (fit.network.adversary(part)[:, 0].sigmoid() for part in found[:2])
+            expected -= adversarial * torch.cat([image.log(), (1 - text).log()]).mean()
+    told = []
+    fit.run(rows, targets, SpaceHooks(told.append))
+    assert [numbers["loss"] for numbers in told] == pytest.approx([expected.item()], rel=1e-5)
+
+
+def test_a_warm_fit_starts_from_the_weights_before(space, quick, context, rows, targets):
+    before = space().run(rows, targets, SpaceHooks(silent))
+    settings = quick(common_space={"learning_rate": 1e-9}).common_space
+    warm = SpaceFit(settings, context, num_rows=90, previous=before).run(rows, targets, SpaceHooks(silent))
+    cold = SpaceFit(settings, context, num_rows=90).run(rows, targets, SpaceHooks(silent))
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(warm.state_dict()[name], value, atol=1e-6, rtol=0)
+    assert not torch.allclose(cold.state_dict()["shared.weight"], before.state_dict()["shared.weight"], atol=1e-2)
+
+
+def test_previous_weights_that_do_not_fit_are_refused(space, quick, context, rows):
+    settings = quick(common_space={"network": {"common": 9}}).common_space
+    with pytest.raises(CheckpointError, match=r"(?s)do not fit.*training\.warm_start"):
+        SpaceFit(settings, context, num_rows=90, previous=space().network)

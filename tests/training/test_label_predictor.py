@@ -1,14 +1,20 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from xmr_ray.errors import CheckpointError
 from xmr_ray.losses import CrossEntropy, MaskedBce
-from xmr_ray.networks import NetworkDims
+from xmr_ray.networks import LabelPredictor, NetworkDims
+from xmr_ray.networks.label_predictor import LabelLogits
 from xmr_ray.training import label_predictor
 from xmr_ray.training.bought import gather_pairs
 from xmr_ray.training.calibration import log_loss
-from xmr_ray.training.label_predictor import FitContext, Labelled, class_weights, endless, fit_label_predictor, label_loss
+from xmr_ray.training.label_predictor import FitContext, Labelled, class_weights, fit_label_predictor, label_loss
+from xmr_ray.training.randomness import seeded
 from xmr_ray.training.ranks import Ranks
+from xmr_ray.training.rows import ResidentRows, StreamedRows, endless
+from xmr_ray.training.stepper import one_cycle
 
 
 @pytest.fixture(params=["multi", "single"])
@@ -126,10 +132,160 @@ def test_class_weights_are_negatives_per_positive_within_limits():
     torch.testing.assert_close(class_weights(labels, 5.0), torch.tensor([3.5, 5.0, 1.0, 1.0]))
 
 
-def test_endless_goes_on_with_the_next_epoch(stage):
-    labelled, _, _ = stage
-    rows = labelled(10).rows
-    batches = endless(rows, 6)
-    first, second = ([next(batches).pair_ids_B.tolist() for _ in range(2)] for _ in range(2))
-    assert sorted(first[0] + first[1]) == sorted(second[0] + second[1]) == rows.pair_ids_N.tolist()
-    assert first != second
+QUIET = {"network": {"hidden": 16, "dropout": 0.0, "input_dropout": 0.0}, "steps": 8, "folds": 2, "batch_size": 32, "learning_rate": 0.05}
+OPTIONS = {
+    "center": {"center_weight": 0.1},
+    "pseudo": {"unlabelled": {"kind": "pseudo", "confident_from": 0.6}},
+    "entropy": {"unlabelled": {"kind": "entropy"}},
+    "mean_teacher": {"unlabelled": {"kind": "mean_teacher", "decay": 0.8, "weight": 5.0}},
+}
+
+
+def plain_fit(settings, bought, rows, context, previous=None):
+    """The final fit of stage 1 with three plain losses, two forward passes a step and torch's own optimiser."""
+
+    def label_loss(head, targets, kept):
+        if context.dims.multi_label:
+            return (functional.binary_cross_entropy_with_logits(head, targets, reduction="none") * kept).sum() / len(head)
+        return (functional.cross_entropy(head, targets, reduction="none") * kept).sum() / len(head)
+
+    def activate(head):
+        return head.sigmoid() if context.dims.multi_label else head.softmax(dim=1)
+
+    def unlabelled_loss(kind, logits, fused, taught):
+        if kind == "entropy":
+            both = [(activate(head), 1 - activate(head)) for head in logits]
+            terms = [p * p.log() + (q * q.log() if context.dims.multi_label else 0) for p, q in both]
+            return -sum(term.sum() for term in terms) / len(fused)
+        if kind == "mean_teacher":
+            return sum((activate(head) - taught).square().sum() for head in logits) / len(fused)
+        assert kind == "pseudo"
+        hard, kept = (fused >= 0.5).float(), (torch.maximum(fused, 1 - fused) >= 0.6).float()
+        if not context.dims.multi_label:
+            hard, kept = functional.one_hot(fused.argmax(dim=1), 5).float(), (fused.max(dim=1).values >= 0.6).float()
+        return sum(label_loss(head, hard, kept) for head in logits)
+
+    with seeded(context.device, *context.key("label_predictor", "all")):
+        network, teacher = (settings.network.build(context.dims) for _ in range(2))
+    if previous is not None:
+        network.load_state_dict(previous.state_dict())
+    network.set_statistics(context.statistics)
+    teacher.load_state_dict(network.state_dict())
+    centres = torch.zeros(3, 5, 16, requires_grad=True)
+    parameters = [*network.parameters(), *([centres] if settings.center_weight else [])]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    labelled, others = endless(bought.rows, 32), endless(rows, 32)
+    for step in range(settings.steps):
+        batch = next(labelled)
+        labels = bought.labels_LC[batch.positions_B]
+        logits, hidden = network.with_hidden(batch.image_BI, batch.text_BT)
+        loss = sum(label_loss(head, labels, torch.ones(())) for head in logits)
+        if settings.center_weight:
+            known = labels.sum(dim=1) > 0
+            squares = [(units[:, None] - part[None]).square().sum(dim=2) for units, part in zip(hidden, centres, strict=True)]
+            distance = sum(((part * labels).sum(dim=1) / labels.sum(dim=1).clamp(min=1))[known].sum() / 2 for part in squares)
+            loss = loss + settings.center_weight * distance / known.sum()
+        if settings.unlabelled != "none":
+            batch = next(others)
+            at = torch.from_numpy(np.flatnonzero(~np.isin(batch.pair_ids_B, bought.rows.pair_ids_N)))
+            image, text = batch.image_BI[at], batch.text_BT[at]
+            logits = network(image, text)
+            with torch.no_grad():
+                fused, taught = network.fuse(LabelLogits(*logits)), teacher.probabilities(image, text)
+            rise = np.exp(-5 * max(0, 1 - step / settings.steps / 0.3) ** 2)
+            loss = loss + settings.unlabelled.weight * rise * unlabelled_loss(settings.unlabelled.kind, logits, fused, taught)
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * one_cycle(step / settings.steps)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            decay = min(0.8, 1 - 1 / (step + 2))
+            for slow, fast in zip(teacher.parameters(), network.parameters(), strict=True):
+                slow.copy_(decay * slow + (1 - decay) * fast)
+    return teacher if settings.unlabelled != "none" and settings.unlabelled.kind == "mean_teacher" else network
+
+
+@pytest.fixture
+def train_rows(corpus):
+    return ResidentRows(corpus, ranks=Ranks.single(), seed=0)
+
+
+@pytest.mark.parametrize("option", ["none", *OPTIONS])
+def test_an_option_is_its_formula(stage, train_rows, option):
+    labelled, context, settings = stage
+    chosen, bought = settings(**QUIET, **OPTIONS.get(option, {})), labelled(7)
+    fit = fit_label_predictor(chosen, bought, context, validation=None, on_check=lambda numbers: None, unlabelled=train_rows)
+    expected = dict(plain_fit(chosen, bought, train_rows, context).named_parameters())
+    for name, value in fit.network.named_parameters():
+        torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_changes_the_fit_and_the_network_stays_what_it_is(stage, train_rows, option):
+    labelled, context, settings = stage
+    bought = labelled(40)
+
+    def network(**changes):
+        fit = fit_label_predictor(settings(**QUIET | changes), bought, context, validation=None, on_check=lambda numbers: None, unlabelled=train_rows)
+        assert fit.calibration is not None
+        return fit.network
+
+    plain, other = network(), network(**OPTIONS[option])
+    assert type(other) is LabelPredictor
+    assert other.state_dict().keys() == plain.state_dict().keys()
+    assert not torch.equal(other.joint_branch[1].weight, plain.joint_branch[1].weight)
+    assert not other.training
+
+
+def test_without_an_option_unlabelled_rows_are_not_read(stage):
+    labelled, context, settings = stage
+    unread = StreamedRows(lambda epoch: pytest.fail("nobody asked for rows"), None, ranks=Ranks.single(), seed=0)
+    fit = fit_label_predictor(settings(**QUIET), labelled(20), context, validation=None, on_check=lambda numbers: None, unlabelled=unread)
+    assert fit.steps <= 8
+
+
+def test_streamed_rows_will_do_and_each_pass_is_an_epoch(stage, corpus):
+    labelled, context, settings = stage
+    passes = []
+
+    def epoch_descriptors(epoch):
+        passes.append(epoch)
+        return iter(corpus.descriptors("train"))
+
+    rows = StreamedRows(epoch_descriptors, corpus.read, ranks=Ranks.single(), seed=0)
+    chosen = settings(**QUIET | {"steps": 25}, **OPTIONS["pseudo"])
+    fit_label_predictor(chosen, labelled(5), context, validation=None, on_check=lambda numbers: None, unlabelled=rows)
+    assert passes == [0, 1]
+
+
+def test_a_warm_fit_goes_on_from_the_weights_before_and_folds_start_cold(stage, train_rows):
+    labelled, context, settings = stage
+    chosen, bought = settings(**QUIET), labelled(40)
+    before = fit_label_predictor(chosen, bought, context, validation=None, on_check=lambda numbers: None)
+    told = {"cold": [], "warm": []}
+    cold = fit_label_predictor(chosen, bought, context, validation=None, on_check=told["cold"].append)
+    warm = fit_label_predictor(chosen, bought, context, validation=None, on_check=told["warm"].append, previous=before.network)
+    assert told["cold"] == told["warm"]
+    assert torch.equal(cold.held_out_BC, warm.held_out_BC)
+    expected = dict(plain_fit(settings(**QUIET | {"steps": warm.steps}), bought, train_rows, context, before.network).named_parameters())
+    assert warm.steps == 8
+    for name, value in warm.network.named_parameters():
+        torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=0)
+
+
+def test_with_a_validation_split_what_is_checked_starts_warm_too(stage):
+    labelled, context, settings = stage
+    chosen, bought, validation = settings(**QUIET, checks=8), labelled(40), labelled(30, "validation")
+    told = {"cold": [], "warm": []}
+    before = fit_label_predictor(chosen, bought, context, validation=validation, on_check=told["cold"].append)
+    fit_label_predictor(chosen, bought, context, validation=validation, on_check=told["warm"].append, previous=before.network)
+    first = {name: numbers[0]["held_out_log_loss"] for name, numbers in told.items()}
+    assert first["warm"] < 0.9 * first["cold"]
+
+
+def test_previous_weights_that_do_not_fit_are_refused(stage):
+    labelled, context, settings = stage
+    before = fit_label_predictor(settings(**QUIET), labelled(7), context, validation=None, on_check=lambda numbers: None)
+    wider = settings(**QUIET | {"network": {"hidden": 17}})
+    with pytest.raises(CheckpointError, match=r"(?s)do not fit.*training\.warm_start"):
+        fit_label_predictor(wider, labelled(7), context, validation=None, on_check=lambda numbers: None, previous=before.network)

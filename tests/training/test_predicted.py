@@ -4,6 +4,7 @@ import torch
 
 from xmr_ray.networks import NetworkDims, TwoBranch
 from xmr_ray.training.label_predictor import FitContext
+from xmr_ray.training.open_set import normalised_entropy
 from xmr_ray.training.predicted import Known, Predicted
 from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import HeldRows, ResidentRows, StreamedRows
@@ -18,7 +19,11 @@ def source(tiny_corpus, buy):
     network = TwoBranch(hidden=8).build(dims)
     network.set_statistics(statistics)
     bought = buy(tiny_corpus, 50)
-    return lambda: Predicted(network, TargetSettings(sharpness=1), bought, context, thresholds_C=None), network, bought
+    return (
+        lambda limit=None: Predicted(network, TargetSettings(sharpness=1), bought, context, thresholds_C=None, entropy_limit=limit),
+        network,
+        bought,
+    )
 
 
 def test_remembered_and_streamed_targets_are_the_same_function(tiny_corpus, source):
@@ -51,6 +56,20 @@ def test_bought_rows_have_their_labels_and_the_others_their_probabilities(tiny_c
     torch.testing.assert_close(found.targets_BC[~known], network.eval().probabilities(batch.image_BI, batch.text_BT)[~known], atol=1e-6, rtol=0)
     assert found.trust_BC[known].unique().tolist() == [1.0]
     assert found.trust_BC[~known].unique().tolist() == [0.5]
+
+
+def test_pairs_of_no_known_class_have_no_trust_unless_they_were_bought(tiny_corpus, source):
+    make, network, bought = source
+    batch = next(ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0).blocks(1000))
+    entropy = normalised_entropy(network.eval().probabilities(batch.image_BI, batch.text_BT), multi_label=True)
+    limit = entropy.median().item()
+    known, beyond = torch.from_numpy(bought.positions(batch.pair_ids_B) >= 0), entropy > limit
+    found, plain = make(limit)(batch), make()(batch)
+    assert (known & beyond).any()
+    assert found.trust_BC[known].unique().tolist() == [1.0]
+    assert found.trust_BC[~known & beyond].unique().tolist() == [0.0]
+    assert torch.equal(found.trust_BC[~beyond], plain.trust_BC[~beyond])
+    assert torch.equal(found.targets_BC, plain.targets_BC)
 
 
 def test_a_rank_without_rows_can_still_ask(tiny_corpus, source):

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.errors import CheckpointError, ConfigError, LedgerError
+from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
 from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.round import TrainingConfig, fit_round
@@ -126,6 +127,105 @@ def test_every_kind_of_target_trains(tiny_corpus, fit, weights, kind):
     assert not torch.equal(weights(soft.networks), weights(other.networks))
 
 
+def test_the_open_set_needs_held_out_pairs_and_says_so(tiny_corpus, fit, weights):
+    plain, watched = fit(tiny_corpus), fit(tiny_corpus, changes={"targets": {"open_set": True, "open_set_quantile": 0.5}})
+    assert "open_set" not in plain.summary
+    assert watched.summary["open_set"] is True
+    assert 0 < watched.summary["open_set_entropy"] < 1
+    assert not torch.equal(weights(plain.networks), weights(watched.networks))
+    plain, few = fit(tiny_corpus, num=7), fit(tiny_corpus, num=7, changes={"targets": {"open_set": True}})
+    assert few.summary["open_set"] is False
+    assert "open_set_entropy" not in few.summary
+    assert torch.equal(weights(plain.networks), weights(few.networks))
+
+
+def test_beyond_the_lowest_quantile_only_the_pairing_loss_sees_a_pair(tiny_corpus, fit, weights):
+    """With nearly nothing trusted, losses of labels see bought pairs only, so predictions of other targets change nothing."""
+    changes = [{"targets": {"open_set": True, "open_set_quantile": 1e-9, "kind": kind}} for kind in ("soft", "hard")]
+    one, other = (fit(tiny_corpus, changes=change) for change in changes)
+    assert one.summary["open_set_entropy"] > 0
+    trusting = [fit(tiny_corpus, changes={"targets": {"kind": kind}}) for kind in ("soft", "hard")]
+    apart = [(weights(a.networks) - weights(b.networks)).abs().max() for a, b in ((one, other), trusting)]
+    assert apart[0] < 0.2 * apart[1]
+
+
+def test_a_warm_start_goes_on_from_the_round_before(tiny_corpus, fit, weights):
+    before = fit(tiny_corpus)
+    still = {"label_predictor": {"learning_rate": 1e-9}, "common_space": {"learning_rate": 1e-9}}
+    arguments = {"num": 80, "round_index": 1, "previous": before.networks}
+    cold, warm = (fit(tiny_corpus, changes={**still, "warm_start": on}, **arguments).networks for on in (False, True))
+    plain = fit(tiny_corpus, changes=still, num=80, round_index=1).networks
+    assert torch.equal(weights(cold), weights(plain))
+    for found, wanted in ((warm.label_predictor, before.networks.label_predictor), (warm.common_space, before.networks.common_space)):
+        for (name, value), expected in zip(found.named_parameters(), wanted.parameters(), strict=True):
+            torch.testing.assert_close(value, expected, atol=1e-6, rtol=0, msg=name)
+    first = fit(tiny_corpus, changes={"warm_start": True})
+    assert torch.equal(weights(first.networks), weights(before.networks))
+
+
+def test_previous_networks_that_do_not_fit_are_refused(tiny_corpus, fit):
+    before = fit(tiny_corpus, changes={"common_space": {"network": {"common": 9}}}).networks
+    with pytest.raises(CheckpointError, match=r"(?s)do not fit.*training\.warm_start"):
+        fit(tiny_corpus, changes={"warm_start": True}, previous=before)
+
+
+EVERY_OPTION = {
+    "label_predictor": {"loss": {"kind": "mse"}, "center_weight": 0.01, "unlabelled": {"kind": "mean_teacher", "decay": 0.9}},
+    "common_space": {"loss": {"kind": "row_norm"}, "network": {"adversarial_weight": 0.1}},
+    "targets": {"open_set": True},
+    "warm_start": True,
+}
+
+
+@pytest.mark.parametrize("kind", ["tiny_corpus", "tiny_single"])
+def test_an_interrupted_fit_with_every_option_ends_with_the_same_weights(request, fit, weights, kind):
+    corpus = request.getfixturevalue(kind)
+    arguments = {"changes": {**EVERY_OPTION, "checkpoint_every": 1}}
+    arguments["previous"] = fit(corpus, num=20, changes=EVERY_OPTION).networks
+    whole, checkpoints = fit(corpus, **arguments), Memory(2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(corpus, checkpoints=checkpoints, **arguments)
+    checkpoints.die_after = None
+    resumed = fit(corpus, checkpoints=checkpoints, **arguments)
+    assert torch.equal(weights(resumed.networks), weights(whole.networks))
+    assert resumed.summary == whole.summary
+    assert resumed.summary["open_set"]
+
+
+def test_networks_of_every_option_are_saved_and_loaded(tiny_corpus, fit, weights, tmp_path):
+    found = fit(tiny_corpus, changes=EVERY_OPTION).networks
+    found.save(str(tmp_path / "networks.pt"))
+    assert torch.equal(weights(RoundNetworks.load(str(tmp_path / "networks.pt"))), weights(found))
+
+
+HEADS = {"steps": 10, "sample": 128, "batch_size": 64, "network": {"hidden": 16}}
+
+
+def test_heads_are_fitted_when_asked_for_and_change_neither_stage(tiny_corpus, fit, weights):
+    plain, told = fit(tiny_corpus, changes={"heads": HEADS}), []
+    found = fit(tiny_corpus, changes={"heads": HEADS}, heads=True, on_epoch=told.append)
+    assert plain.networks.heads is None
+    assert torch.equal(weights(plain.networks), weights(found.networks))
+    assert not found.networks.heads.training
+    assert found.networks.heads.embedding_dim == 8
+    assert {numbers["stage"] for numbers in told} == {1, 2, 3}
+    assert set(found.summary) - set(plain.summary) == {"heads_slope", "heads_offset"}
+    assert found.summary["heads_slope"] == pytest.approx(found.networks.heads.slope.item())
+
+
+@pytest.mark.parametrize("die_after", [1, 3])
+def test_an_interrupted_fit_ends_with_the_same_heads(tiny_corpus, fit, die_after):
+    arguments = {"changes": {"checkpoint_every": 1, "heads": HEADS}, "heads": True}
+    whole, checkpoints = fit(tiny_corpus, **arguments), Memory(die_after)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_corpus, checkpoints=checkpoints, **arguments)
+    checkpoints.die_after = None
+    resumed = fit(tiny_corpus, checkpoints=checkpoints, **arguments)
+    expected = whole.networks.heads.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in resumed.networks.heads.state_dict().items())
+    assert resumed.summary == whole.summary
+
+
 def test_nothing_bought_is_refused(tiny_corpus, fit):
     with pytest.raises(LedgerError, match=r"no labels were bought.*budget\.seed_pairs"):
         fit(tiny_corpus, bought=EMPTY_LABELS)
@@ -172,9 +272,26 @@ def test_two_processes_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_two_processes_with_uneven_streams_agree(tiny_corpus, quick, buy, two_processes):
+@pytest.mark.parametrize("unlabelled", [{"kind": "pseudo", "confident_from": 0.7}, {"kind": "entropy"}, {"kind": "mean_teacher", "decay": 0.9}])
+def test_two_processes_with_every_option_end_with_the_weights_of_one(tiny_corpus, quick, buy, two_processes, unlabelled):
+    network = {"hidden": 16, **NO_DROPOUT}
+    predictor = {"network": network, "learning_rate": 1e-3, "steps": 12, "folds": 2, "center_weight": 0.01, "unlabelled": unlabelled}
+    space = {"network": {**network, "common": 8, "embedding_gradient": 1.0, "adversarial_weight": 0.1}, "loss": {"kind": "row_norm"}, "steps": 20}
+    config = quick(label_predictor=predictor, common_space={**space, "learning_rate": 1e-3}, targets={"open_set": True})
+    arguments = (tiny_corpus.path, config, buy(tiny_corpus, 61), False)
+    one, summary = fit_of_this_rank(*arguments)
+    for weights, found in two_processes(fit_of_this_rank, *arguments):
+        assert (weights - one).abs().max() < 1e-4
+        assert found["open_set_entropy"] == pytest.approx(summary["open_set_entropy"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_two_processes_with_uneven_streams_agree(tiny_corpus, quick, buy, two_processes, unlabelled):
     """One rank has three row groups of ten: it brings padding while the other goes on."""
-    config = quick(label_predictor={"steps": 12, "folds": 2}, common_space={"steps": 20})
+    predictor = {"steps": 25, "folds": 2, "unlabelled": {"kind": "pseudo"}} if unlabelled else {"steps": 12, "folds": 2}
+    config = quick(label_predictor=predictor, common_space={"steps": 20})
     (one, summary), (other, _) = two_processes(fit_of_this_rank, tiny_corpus.path, config, buy(tiny_corpus, 61), True)
     assert torch.equal(one, other)
     assert torch.isfinite(one).all()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from xmr_ray.training.ranks import Ranks
-from xmr_ray.training.rows import HeldRows, ResidentRows, StreamedRows, concatenate, padding
+from xmr_ray.training.rows import HeldRows, ResidentRows, StreamedRows, concatenate, endless, padding
 
 
 def resident(corpus, rank=0, world=1, seed=5):
@@ -153,3 +153,11 @@ def test_padding_has_weight_zero_and_an_id_that_no_pair_has():
     joined = concatenate([one, padding(3, 2)])
     assert joined.image_BI.shape == (2, 3)
     assert joined.text_BT.shape == (2, 2)
+
+
+def test_endless_goes_on_with_the_next_epoch():
+    rows = HeldRows(np.arange(10), torch.zeros(10, 2), torch.zeros(10, 2), ranks=Ranks.single(), seed=3)
+    batches = endless(rows, 6)
+    first, second = ([next(batches).pair_ids_B.tolist() for _ in range(2)] for _ in range(2))
+    assert sorted(first[0] + first[1]) == sorted(second[0] + second[1]) == list(range(10))
+    assert first != second

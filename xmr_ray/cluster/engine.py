@@ -1,12 +1,16 @@
 """The engine: performs the loop's heavy steps on Ray, one after the other, so that what they hold never adds up."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 
+from xmr_ray.cluster.cells import fit_cells
+from xmr_ray.cluster.describe import bought_by_round, describe_purchase_remotely
 from xmr_ray.cluster.evaluate import RankingJob, evaluate_split
+from xmr_ray.cluster.neighbours import find_neighbours
 from xmr_ray.cluster.place import Placement, place_scoring, place_training
 from xmr_ray.cluster.reduce import BlockSource, reduce_blocks
 from xmr_ray.cluster.score import ScoringJob, score_split
@@ -18,13 +22,14 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
-from xmr_ray.strategies import SeedStrategy
-from xmr_ray.strategies.choose import choose_over
-from xmr_ray.strategies.typical import Typical
+from xmr_ray.scoring.points import Space
+from xmr_ray.strategies.ascmr import Ascmr
+from xmr_ray.strategies.strategy import HEAD_COLUMNS, FeatureStrategy
 from xmr_ray.training.precision import choose_precision
-from xmr_ray.types import EMPTY_LABELS, FeatureDtype, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
+from xmr_ray.types import FeatureDtype, Ids, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,21 +42,12 @@ class RayEngine:
     directory: RunDirectory
     num_passes: int = field(default=0, init=False)
 
-    def choose_seed_pairs(self, strategy: SeedStrategy, *, n: int, seed: int) -> Selection:
-        """The first purchase, from features alone or at random."""
-        if isinstance(strategy, Typical):
-            return choose_typical_remotely(self.corpus, strategy, n=n, seed=seed)
-        return choose_over(
-            lambda function, merge: self.reduce_scores(None, (), function, merge),
-            strategy,
-            bought=EMPTY_LABELS.pair_ids_L,
-            n=n,
-            seed=seed,
-            round_index=0,
-        )
+    def choose_by_features(self, strategy: FeatureStrategy, *, bought: Ids, n: int, seed: int, round_index: int) -> Selection:
+        """A purchase from features alone, in a task."""
+        return choose_typical_remotely(self.corpus, strategy, n=n, seed=seed, bought=bought, round_index=round_index)
 
     def train(self, place: RoundDirectory, *, bought: LabelSet, seed: int) -> None:
-        """One fit: stage 1, predicted labels, stage 2."""
+        """One fit: stage 1, predicted labels, stage 2, and the Gaussian heads if the strategy reads what they give."""
         placement = self._training_placement()
         resources = self.config.resources
         training = self._pinned(self.config.training)
@@ -67,12 +63,66 @@ class RayEngine:
             use_gpu=resources.use_gpu,
             streamed=self.directory.choice("training.streamed", streamed),
             max_failures=resources.max_failures,
+            heads=self._heads,
+            previous=self.directory.round(place.index - 1).networks if training.warm_start and place.index else None,
         )
         train_round(job, placement)
 
     def score_pool(self, place: RoundDirectory, networks: TrainedNetworks) -> None:
         """Score every train pair that these networks have not scored yet."""
         self._score(place, networks, split="train", dtype=self.config.scoring.embedding_dtype)
+
+    def fit_cells(self, place: RoundDirectory, networks: TrainedNetworks, *, num_labels: int, seed: int) -> None:
+        """Cells of the configured space, and the cell of every train pair."""
+        scoring = self.config.scoring
+        fit_cells(
+            self.corpus,
+            place.path,
+            num_cells=scoring.cells_for(num_labels),
+            sample=scoring.cell_sample,
+            space=self._cell_space,
+            seed=seed,
+            round_index=place.index,
+            version=networks.digest,
+        )
+
+    def find_neighbours(self, place: RoundDirectory, networks: TrainedNetworks, *, seed: int) -> None:
+        """The local density of every train pair in the space of the cells; what was measured and chosen is logged."""
+        chosen = find_neighbours(
+            self.corpus,
+            place.path,
+            self.config.scoring,
+            space=self._cell_space,
+            seed=seed,
+            version=networks.digest,
+            cluster_cpus=self.session.cpus,
+        )
+        self.directory.choice("scoring.neighbours", chosen.backend)
+        log.info("step=neighbours backend=%s ef=%d recall=%.4f bandwidth=%.4g", chosen.backend, chosen.ef, chosen.recall, chosen.bandwidth)
+
+    def describe_purchase(self, scored: RoundDirectory, place: RoundDirectory, *, selection: Selection, bought: LabelSet, seed: int) -> None:
+        """Numbers and a picture of a purchase, beside its selection."""
+        strategy = self.config.strategy
+        describe_purchase_remotely(
+            self.corpus,
+            scored.path,
+            place,
+            selection=selection,
+            receipts=bought_by_round(self.directory, before=place.index),
+            bought=bought,
+            seed=seed,
+            weights=strategy.weights.positive() if isinstance(strategy, Ascmr) else None,
+        )
+
+    @property
+    def _heads(self) -> bool:
+        return not isinstance(self.config.strategy, FeatureStrategy) and bool(HEAD_COLUMNS & set(self.config.strategy.needs))
+
+    @property
+    def _cell_space(self) -> Space:
+        """The configured space; fused means need heads, and without them the means of both embeddings stand in."""
+        space = self.config.scoring.cell_space
+        return "embedding" if space == "fused" and not self._heads else space
 
     def reduce_scores(
         self, place: RoundDirectory | None, columns: Sequence[str], function: Callable[[ScoreBlock], T], merge: Callable[[Sequence[T]], T]

@@ -1,4 +1,4 @@
-"""The first purchase: a bounded sample of candidates, drawn by hash, is gathered in one task and a seed strategy chooses from it."""
+"""Purchases from features alone: bounded samples of candidates and of bought pairs, drawn by hash, are gathered in one task, which chooses."""
 
 import numpy as np
 import ray
@@ -6,31 +6,35 @@ import ray
 from xmr_ray.cluster.score import unwrap
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader, prefetch
-from xmr_ray.strategies.typical import Typical
-from xmr_ray.types import Selection
+from xmr_ray.strategies.strategy import NO_PAIRS, FeatureStrategy
+from xmr_ray.types import Ids, Selection
 
 
-def choose_typical(corpus: PairedCorpus, strategy: Typical, *, n: int, seed: int) -> Selection:
-    """The typical pairs among the candidates; only their features are kept in memory."""
-    chosen = strategy.draw_candidates(corpus.pair_ids("train"), n=n, seed=seed)
+def choose_typical(corpus: PairedCorpus, strategy: FeatureStrategy, *, n: int, seed: int, bought: Ids = NO_PAIRS, round_index: int = 0) -> Selection:
+    """The pairs that the strategy chooses among its candidates, given what is bought; only their features are kept in memory."""
+    candidates = strategy.draw_candidates(corpus.pair_ids("train"), n=n, seed=seed, bought=bought, round_index=round_index)
+    wanted = np.concatenate([candidates, strategy.draw_bought(bought, seed=seed, round_index=round_index)])
     ids, images, texts = [], [], []
     for _, batch in prefetch(RowGroupReader(corpus), corpus.descriptors("train")):
-        rows = np.flatnonzero(np.isin(batch.pair_ids_B, chosen))
+        rows = np.flatnonzero(np.isin(batch.pair_ids_B, wanted))
         ids.append(batch.pair_ids_B[rows])
         images.append(batch.images()[rows])
         texts.append(batch.texts()[rows])
-    return strategy.place(np.concatenate(ids), np.concatenate(images), np.concatenate(texts), n=n, seed=seed)
+    gathered = np.concatenate(ids), np.concatenate(images), np.concatenate(texts)
+    return strategy.place(*gathered, n=n, seed=seed, bought=bought, round_index=round_index)
 
 
-def choose_typical_remotely(corpus: PairedCorpus, strategy: Typical, *, n: int, seed: int) -> Selection:
+def choose_typical_remotely(
+    corpus: PairedCorpus, strategy: FeatureStrategy, *, n: int, seed: int, bought: Ids = NO_PAIRS, round_index: int = 0
+) -> Selection:
     """As `choose_typical`, in a task: candidates do not pass through the driver."""
     try:
-        selection: Selection = ray.get(_choose.remote(corpus, strategy, n, seed))
+        selection: Selection = ray.get(_choose.remote(corpus, strategy, n, seed, bought, round_index))
     except ray.exceptions.RayTaskError as error:
         raise unwrap(error) from error
     return selection
 
 
 @ray.remote
-def _choose(corpus: PairedCorpus, strategy: Typical, n: int, seed: int) -> Selection:
-    return choose_typical(corpus, strategy, n=n, seed=seed)
+def _choose(corpus: PairedCorpus, strategy: FeatureStrategy, n: int, seed: int, bought: Ids, round_index: int) -> Selection:
+    return choose_typical(corpus, strategy, n=n, seed=seed, bought=bought, round_index=round_index)

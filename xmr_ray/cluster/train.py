@@ -20,6 +20,7 @@ from xmr_ray.cluster.score import unwrap
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader
 from xmr_ray.errors import CheckpointError
+from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory
 from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.round import TrainingConfig, fit_round
@@ -33,7 +34,10 @@ RUN_NAME = "fit"
 
 @dataclass(frozen=True)
 class TrainJob:
-    """All that a worker needs; features are read by the worker, only bought labels travel."""
+    """All that a worker needs; features are read by the worker, only bought labels travel.
+
+    With `heads` the Gaussian heads are fitted, too; `previous` is the file of the round before's networks, for a warm start.
+    """
 
     corpus: PairedCorpus
     place: RoundDirectory
@@ -45,6 +49,8 @@ class TrainJob:
     use_gpu: bool
     streamed: bool
     max_failures: int
+    heads: bool = False
+    previous: str | None = None
 
 
 class FileCheckpoints:
@@ -94,6 +100,8 @@ def fit_in_worker(job: TrainJob) -> None:
         validation=job.validation,
         checkpoints=FileCheckpoints(job.place.checkpoints, ranks),
         on_epoch=_log_epoch if ranks.rank == 0 else _ignore_epoch,
+        previous=None if job.previous is None else RoundNetworks.load(job.previous, device),
+        heads=job.heads,
     )
     if ranks.rank == 0:
         numbers = {**fit.summary, "workers": ranks.world, "threads": job.threads, "streamed": job.streamed}

@@ -1,5 +1,6 @@
 """Feature columns made comparable, and fewer."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,28 @@ def scale_to_unit(points_ND: Floats) -> Floats:
     lengths_N = np.sqrt(np.einsum("nd,nd->n", points_ND, points_ND))
     lengths_N[lengths_N == 0] = 1
     return points_ND / lengths_N[:, None]
+
+
+def project_randomly(points_ND: NDArray[Any], *, components: int, key: int) -> Floats:
+    """Products (N, components) with random directions that `key` alone decides; points of no more dimensions come back as they are.
+
+    Distances are kept up to a factor of about `1 +- sqrt(2 / components)`, whatever the points ([JL]): nothing is fitted, so points that are
+    projected apart from each other can be compared.
+
+    >>> project_randomly(np.eye(3), components=2, key=1).shape, project_randomly(np.eye(3), components=3, key=1).shape
+    ((3, 2), (3, 3))
+    """
+    points = np.asarray(points_ND, dtype=np.float32)
+    if components >= points.shape[1]:
+        return points
+    with one_thread():
+        return np.asarray(points @ _directions(points.shape[1], components, key), dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def _directions(width: int, components: int, key: int) -> Floats:
+    directions = np.random.default_rng(key).standard_normal((width, components), dtype=np.float32)
+    return directions / np.float32(np.sqrt(components))
 
 
 def principal_components(points_ND: Floats, *, components: int, rng: np.random.Generator) -> Floats:

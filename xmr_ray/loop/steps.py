@@ -18,6 +18,7 @@ from xmr_ray.loop.state import LoopState, networks_of
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
 from xmr_ray.strategies import AnyStrategy, SeedStrategy
 from xmr_ray.strategies.choose import choose_over
+from xmr_ray.strategies.strategy import CELL_COLUMNS, DENSITY_COLUMNS, FeatureStrategy
 from xmr_ray.types import RetrievalReport, Selection, TrainedNetworks
 
 log = logging.getLogger(__name__)
@@ -103,20 +104,39 @@ def next_purchase(run: Run, state: LoopState) -> int:
 
 
 def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
-    n = next_purchase(run, state)
-    if place.index == 0:
-        return run.engine.choose_seed_pairs(run.seed_strategy, n=n, seed=run.seed)
-    scored = run.directory.round(place.index - 1) if run.strategy.needs else None
-    if scored is not None:
-        run.engine.score_pool(scored, _require_networks(scored))
-    return choose_over(
-        lambda function, merge: run.engine.reduce_scores(scored, run.strategy.needs, function, merge),
-        run.strategy,
-        bought=state.ledger.bought_ids,
+    n, bought = next_purchase(run, state), state.ledger.bought_ids
+    strategy = run.strategy if place.index else run.seed_strategy
+    run.on_step(place.index, "select")
+    if isinstance(strategy, FeatureStrategy):
+        return run.engine.choose_by_features(strategy, bought=bought, n=n, seed=run.seed, round_index=place.index)
+    scored = _score(run, place, strategy.needs, num_labels=len(bought) + n) if strategy.needs else None
+    selection = choose_over(
+        lambda function, merge: run.engine.reduce_scores(scored, strategy.needs, function, merge),
+        strategy,
+        bought=bought,
         n=n,
         seed=run.seed,
         round_index=place.index,
     )
+    if scored is not None and CELL_COLUMNS & set(strategy.needs):
+        run.on_step(place.index, "describe the purchase")
+        run.engine.describe_purchase(scored, place, selection=selection, bought=state.ledger.labels, seed=run.seed)
+    return selection
+
+
+def _score(run: Run, place: RoundDirectory, needs: Sequence[str], *, num_labels: int) -> RoundDirectory:
+    """The round before `place`, with the columns that are needed."""
+    scored = run.directory.round(place.index - 1)
+    networks = _require_networks(scored)
+    run.on_step(place.index, "score the pool")
+    run.engine.score_pool(scored, networks)
+    if CELL_COLUMNS & set(needs):
+        run.on_step(place.index, "fit cells")
+        run.engine.fit_cells(scored, networks, num_labels=num_labels, seed=run.seed)
+    if DENSITY_COLUMNS & set(needs):
+        run.on_step(place.index, "find neighbours")
+        run.engine.find_neighbours(scored, networks, seed=run.seed)
+    return scored
 
 
 def _require_networks(place: RoundDirectory) -> TrainedNetworks:
@@ -150,5 +170,5 @@ def _finite(content: Any) -> Any:
 def _forget(run: Run, index: int) -> None:
     """Drop the bulk of rounds up to `index`, also what a killed process left of them."""
     for older in range(index + 1):
-        for kind in ("scores", "embeddings", "predictions", "networks/checkpoints"):
+        for kind in ("scores", "embeddings", "predictions", "cells", "density", "networks/checkpoints"):
             storage.remove_folder(run.directory.round(older).folder(kind))

@@ -12,7 +12,8 @@ from xmr_ray.component import Component
 class LabelRows:
     """Rows for a classification loss: logits of one or more heads against the same targets.
 
-    Labels enter only through `targets_BC` and `trust_BC`, both in [0, 1]; a row of `weight_B` 0 is padding.
+    Labels enter only through `targets_BC` and `trust_BC`, both in [0, 1]; a row of `weight_B` 0 is padding. Losses that need
+    probabilities take the sigmoid of logits where a pair may have several labels, else the softmax.
     """
 
     heads: tuple[torch.Tensor, ...]
@@ -20,6 +21,7 @@ class LabelRows:
     trust_BC: torch.Tensor
     weight_B: torch.Tensor
     class_weight_C: torch.Tensor | None = None
+    multi_label: bool = True
 
 
 @dataclass(frozen=True)

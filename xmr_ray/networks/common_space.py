@@ -13,9 +13,14 @@ from xmr_ray.networks.dropout import ByteDropout
 from xmr_ray.networks.standardise import Standardise
 from xmr_ray.types import FeatureStatistics
 
+_ADVERSARY_HIDDEN = 64
+
 
 class TowerOutputs(NamedTuple):
-    """Of both modalities: unit embeddings (B, D), logits of the class probabilities and logits of the classifier that reads embeddings (B, C)."""
+    """Of both modalities: unit embeddings (B, D), logits of the class probabilities and logits of the classifier that reads embeddings (B, C).
+
+    Modality logits (B,), of "this is an image", are there only in training and where the network has an adversary.
+    """
 
     image_embedding_BD: torch.Tensor
     text_embedding_BD: torch.Tensor
@@ -23,6 +28,8 @@ class TowerOutputs(NamedTuple):
     text_logits_BC: torch.Tensor
     image_shared_logits_BC: torch.Tensor
     text_shared_logits_BC: torch.Tensor
+    image_modality_B: torch.Tensor | None = None
+    text_modality_B: torch.Tensor | None = None
 
 
 class TwoTower(Component):
@@ -30,6 +37,8 @@ class TwoTower(Component):
 
     `classifier: own` adds a head of its own to each tower, which makes the class probabilities; in our measurements it is better than
     reading them through the shared layer (`shared`). `embedding_gradient` scales what the shared layer sends back into the towers.
+    With `adversarial_weight` a classifier learns to tell the modality of an embedding, and its gradient reaches the embedding reversed
+    ([DANN]): always the shared layer, the towers to the share of `embedding_gradient`.
     """
 
     kind: Literal["two_tower"] = "two_tower"
@@ -41,6 +50,7 @@ class TwoTower(Component):
     embedding_gradient: float = Field(
         default=0.0, ge=0, le=1, description="share of the embedding's gradient that reaches the towers (classifier: own)"
     )
+    adversarial_weight: float = Field(default=0.0, ge=0, description="weight of the loss of a modality classifier behind reversed gradient; 0: none")
 
     def build(self, dims: NetworkDims) -> "CommonSpace":
         """A network with fresh weights from torch's present random state."""
@@ -61,6 +71,8 @@ class CommonSpace(nn.Module):
         self.shared_classifier = nn.Linear(common, dims.num_classes)
         if config.classifier == "own":
             self.image_head, self.text_head = nn.Linear(hidden, dims.num_classes), nn.Linear(hidden, dims.num_classes)
+        if config.adversarial_weight:
+            self.adversary = nn.Sequential(nn.Linear(common, _ADVERSARY_HIDDEN), nn.ReLU(), nn.Linear(_ADVERSARY_HIDDEN, 1))
 
     def _tower(self, width: int, hidden: int) -> nn.Sequential:
         return nn.Sequential(ByteDropout(self.config.input_dropout), nn.Linear(width, hidden), nn.ReLU(), ByteDropout(self.config.dropout))
@@ -78,10 +90,19 @@ class CommonSpace(nn.Module):
         embedding_2BD, shared_2BC = self._share(torch.cat([image_BH, text_BH]))
         image_embedding_BD, text_embedding_BD = embedding_2BD.chunk(2)
         image_shared_BC, text_shared_BC = shared_2BC.chunk(2)
-        if self.config.classifier == "shared":
-            return TowerOutputs(image_embedding_BD, text_embedding_BD, image_shared_BC, text_shared_BC, image_shared_BC, text_shared_BC)
-        image_BC, text_BC = self.image_head(image_BH).float(), self.text_head(text_BH).float()
-        return TowerOutputs(image_embedding_BD, text_embedding_BD, image_BC, text_BC, image_shared_BC, text_shared_BC)
+        image_BC, text_BC = image_shared_BC, text_shared_BC
+        if self.config.classifier == "own":
+            image_BC, text_BC = self.image_head(image_BH).float(), self.text_head(text_BH).float()
+        outputs = TowerOutputs(image_embedding_BD, text_embedding_BD, image_BC, text_BC, image_shared_BC, text_shared_BC)
+        if not (self.training and self.config.adversarial_weight):
+            return outputs
+        image_modality_B, text_modality_B = self._modality(embedding_2BD).chunk(2)
+        return outputs._replace(image_modality_B=image_modality_B, text_modality_B=text_modality_B)
+
+    def _modality(self, embedding_BD: torch.Tensor) -> torch.Tensor:
+        # The value of an embedding with the negative of its gradient.
+        reversed_BD = 2 * embedding_BD.detach() - embedding_BD
+        return self.adversary(reversed_BD).float().squeeze(1)
 
     def _share(self, hidden_BH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.config.classifier == "own":

@@ -50,7 +50,7 @@ class LabelPredictor(nn.Module):
     def __init__(self, config: TwoBranch, dims: NetworkDims) -> None:
         super().__init__()
         self.config, self.dims = config, dims
-        hidden = resolve_width(config.hidden, dims, narrowest=128, widest=512, factor=4)
+        self.hidden = hidden = resolve_width(config.hidden, dims, narrowest=128, widest=512, factor=4)
         self.standardise_image, self.standardise_text = Standardise(dims.image_dim), Standardise(dims.text_dim)
         self.image_branch = self._branch(dims.image_dim, hidden)
         self.text_branch = self._branch(dims.text_dim, hidden)
@@ -70,9 +70,15 @@ class LabelPredictor(nn.Module):
 
     def forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> LabelLogits:
         """Raw features to float32 logits of the three heads."""
+        return self.with_hidden(image_BI, text_BT)[0]
+
+    def with_hidden(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> tuple[LabelLogits, tuple[torch.Tensor, ...]]:
+        """Logits, and the hidden units (B, H) of the three branches from which the heads make them."""
         image_BI, text_BT = self.standardise_image(image_BI), self.standardise_text(text_BT)
         joint_BJ = torch.cat([image_BI * self.config.joint_image_scale, text_BT], dim=1)
-        return LabelLogits(self.image_branch(image_BI).float(), self.text_branch(text_BT).float(), self.joint_branch(joint_BJ).float())
+        inputs = ((self.image_branch, image_BI), (self.text_branch, text_BT), (self.joint_branch, joint_BJ))
+        hidden = tuple(_without_head(branch, values) for branch, values in inputs)
+        return LabelLogits(*(branch[-1](units_BH).float() for (branch, _), units_BH in zip(inputs, hidden, strict=True))), hidden
 
     def probabilities(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> torch.Tensor:
         """Calibrated and fused class probabilities (B, C), float32; rows sum to 1 where a pair has one label."""
@@ -81,6 +87,26 @@ class LabelPredictor(nn.Module):
     def fuse(self, logits: LabelLogits) -> torch.Tensor:
         """Probabilities (B, C) from logits with this network's temperatures, fusion and fusion weight."""
         return fuse(logits, fusion=self.config.fusion, temperature_3=self.temperature_3, weight=self.fusion_weight, multi_label=self.dims.multi_label)
+
+
+class CentredPredictor(nn.Module):
+    """A label predictor with a centre for every branch and class, for training with the center loss; the centres have no part in predictions."""
+
+    def __init__(self, predictor: LabelPredictor) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.centres_3CH = nn.Parameter(torch.zeros(3, predictor.dims.num_classes, predictor.hidden))
+
+    def forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> tuple[LabelLogits, torch.Tensor, torch.Tensor]:
+        """Logits, float32 hidden units (3, B, H) of the branches, and the centres (3, C, H)."""
+        logits, hidden = self.predictor.with_hidden(image_BI, text_BT)
+        return logits, torch.stack(hidden).float(), self.centres_3CH
+
+
+def _without_head(branch: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
+    for layer in list(branch)[:-1]:
+        values = layer(values)
+    return values
 
 
 def fuse(logits: LabelLogits, *, fusion: Fusion, temperature_3: torch.Tensor, weight: torch.Tensor | float, multi_label: bool) -> torch.Tensor:

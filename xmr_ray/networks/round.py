@@ -9,36 +9,45 @@ from pydantic import TypeAdapter, ValidationError
 
 from xmr_ray import storage
 from xmr_ray.errors import CheckpointError, StorageError
-from xmr_ray.networks import AnyCommonSpace, AnyLabelPredictor, CommonSpace, LabelPredictor, NetworkDims
+from xmr_ray.networks import AnyCommonSpace, AnyHeads, AnyLabelPredictor, CommonSpace, GaussianHeads, LabelPredictor, NetworkDims
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class RoundNetworks:
-    """Both stages of a round."""
+    """Both stages of a round, and Gaussian heads on its common space if a strategy asked for them."""
 
     label_predictor: LabelPredictor
     common_space: CommonSpace
+    heads: GaussianHeads | None = None
 
     def to(self, device: torch.device | str) -> "RoundNetworks":
-        """Move both networks; returns itself."""
-        self.label_predictor.to(device)
-        self.common_space.to(device)
+        """Move all networks; returns itself."""
+        for network in self._parts().values():
+            network.to(device)
         return self
 
     def eval(self) -> "RoundNetworks":
         """Switch dropout off; returns itself."""
-        self.label_predictor.eval()
-        self.common_space.eval()
+        for network in self._parts().values():
+            network.eval()
         return self
+
+    def _parts(self) -> dict[str, LabelPredictor | CommonSpace | GaussianHeads]:
+        parts: dict[str, LabelPredictor | CommonSpace | GaussianHeads] = {"label_predictor": self.label_predictor, "common_space": self.common_space}
+        if self.heads is not None:
+            parts["heads"] = self.heads
+        return parts
 
     def save(self, path: str) -> None:
         """Write one file whole or not at all; raises `StorageError`."""
-        content = {"format": FORMAT_VERSION, "dims": self.label_predictor.dims.model_dump()}
-        for name, network in (("label_predictor", self.label_predictor), ("common_space", self.common_space)):
+        content: dict[str, Any] = {"format": FORMAT_VERSION, "dims": self.label_predictor.dims.model_dump()}
+        for name, network in self._parts().items():
             weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
             content[name] = {"config": network.config.model_dump(), "weights": weights}
+        if self.heads is not None:
+            content["heads"]["embedding_dim"] = self.heads.embedding_dim
         buffer = io.BytesIO()
         torch.save(content, buffer)
         storage.write_whole(path, buffer.getvalue())
@@ -55,9 +64,10 @@ class RoundNetworks:
             dims = NetworkDims.model_validate(content["dims"])
             predictor = _restore(TypeAdapter(AnyLabelPredictor), content["label_predictor"], dims)
             space = _restore(TypeAdapter(AnyCommonSpace), content["common_space"], dims)
+            heads = _restore(TypeAdapter(AnyHeads), content["heads"], content["heads"]["embedding_dim"]) if "heads" in content else None
         except (KeyError, TypeError, ValidationError, RuntimeError) as error:
             raise CheckpointError(f"{path}: weights and architecture do not fit ({error}); {_ADVICE}") from error
-        return cls(predictor, space).to(device).eval()
+        return cls(predictor, space, heads).to(device).eval()
 
 
 _ADVICE = "remove the file and use `xmr-ray train` to train this round's networks anew"
@@ -76,7 +86,7 @@ def _read(path: str) -> dict[str, Any]:
     return content
 
 
-def _restore(adapter: TypeAdapter[Any], part: dict[str, Any], dims: NetworkDims) -> Any:
+def _restore(adapter: TypeAdapter[Any], part: dict[str, Any], dims: NetworkDims | int) -> Any:
     config = adapter.validate_python(part["config"])
     with torch.random.fork_rng(devices=[]):
         network = config.build(dims)

@@ -13,12 +13,15 @@ from xmr_ray.corpus.schema import Item
 from xmr_ray.report import headline
 from xmr_ray.report.arms import ArmSummary, Measure, full_supervision, mean_curve, space_rows, summarise_arms
 from xmr_ray.report.cards import names_of
+from xmr_ray.report.diagnostics import diagnostics_rows, used_columns
 from xmr_ray.report.experiment import Experiment, Run, read_experiment
 from xmr_ray.report.figures import Line, Panel, arm_colours, figure_files
 from xmr_ray.report.progress import run_rows, stage_rows
 from xmr_ray.report.purchases import Purchase, read_purchases, view_purchases
 from xmr_ray.report.rankings import Direction, Ranking, can_rank, chance_level, gallery_files, rank_examples, view_example
+from xmr_ray.report.reasons import meanings
 from xmr_ray.report.settings import ReportSettings
+from xmr_ray.report.space import Space, read_space, space_files
 from xmr_ray.report.tables import curves_csv, summary_json
 from xmr_ray.types import LabelSet
 
@@ -54,7 +57,9 @@ def build_report(
     settings = settings or ReportSettings()
     experiment = read_experiment(experiment_path)
     arms, spaces = summarise_arms(experiment, settings), space_rows(experiment, settings)
-    figures = figure_files(_panels(experiment, arms, settings), axis=settings.label_axis)
+    described = diagnostics_rows(experiment, settings)
+    purchase_spaces = _purchase_spaces(experiment, settings)
+    figures = figure_files(_panels(experiment, arms, settings), axis=settings.label_axis) | space_files(purchase_spaces)
     page = _render(
         settings=settings,
         experiment=experiment,
@@ -69,9 +74,12 @@ def build_report(
         used_spaces=sorted({finished.space for run in experiment.runs for finished in run.finished}),
         runs=run_rows(experiment, settings),
         stages=stage_rows(experiment, settings),
+        described=described,
+        diagnostics=used_columns(described),
+        purchase_spaces=purchase_spaces,
         **_galleries(experiment, arms, corpus, test_labels, settings),
     )
-    tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, spaces)}
+    tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, spaces, described)}
     return _write(storage.join(experiment.path, "report"), page, figures, tables)
 
 
@@ -108,6 +116,7 @@ def _galleries(
             name: list(view_purchases(bought, items, class_names=class_names, num_pairs=settings.bought_per_round))
             for name, bought in purchases.items()
         },
+        "meanings": meanings([bought.selection for rounds in purchases.values() for bought in rounds]),
         "examples": examples,
         "directions": _example_views(examples, items, names.get) if examples else [],
     }
@@ -116,6 +125,11 @@ def _galleries(
 def _first_seeds(experiment: Experiment, settings: ReportSettings) -> list[Run]:
     arms = experiment.arms(first=settings.baseline, last=settings.full_arm)
     return [experiment.of_arm(arm)[0] for arm in arms if arm != settings.full_arm]
+
+
+def _purchase_spaces(experiment: Experiment, settings: ReportSettings) -> list[Space]:
+    found = [read_space(run) for run in _first_seeds(experiment, settings)]
+    return [space for space in found if space is not None]
 
 
 def _examples(experiment: Experiment, arms: Sequence[ArmSummary], settings: ReportSettings) -> _Examples | None:

@@ -25,13 +25,13 @@ def decimal(value: float | None, places: int = 3) -> str:
     return ABSENT if value is None or not math.isfinite(value) else f"{value:.{places}f}"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, places: int = 0) -> str:
     """A share in per cent.
 
-    >>> percent(0.956)
-    '96 %'
+    >>> percent(0.956), percent(0.956, 1)
+    ('96 %', '95.6 %')
     """
-    return ABSENT if value is None or not math.isfinite(value) else f"{100 * value:.0f} %"
+    return ABSENT if value is None or not math.isfinite(value) else f"{100 * value:.{places}f} %"
 
 
 def with_interval(value: Interval | None, places: int = 3) -> str:

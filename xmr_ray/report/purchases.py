@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xmr_ray import storage
 from xmr_ray.corpus.schema import Item
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.report.cards import Card, make_card, names_of
 from xmr_ray.report.experiment import Run
+from xmr_ray.report.reasons import Why, explain
 from xmr_ray.runs.directory import RoundDirectory
 from xmr_ray.types import Selection
 
@@ -38,7 +36,7 @@ class BoughtPair:
     """A bought pair with its reasons; `state` tells why there are no labels."""
 
     card: Card
-    reasons: tuple[tuple[str, str], ...]
+    why: Why
     state: str
 
 
@@ -78,7 +76,8 @@ def view_purchases(purchases: Sequence[Purchase], items: Mapping[int, Item], *, 
         names = names_of(purchase.answers.labels, class_names) if purchase.answers else {}
         counts = Counter(name for row in names.values() for name in row)
         seen |= set(counts)
-        pairs = [_bought(purchase, row, items, names) for row in range(min(num_pairs, len(purchase.selection)))]
+        why = explain(purchase.selection)
+        pairs = [_bought(purchase, row, why(row), items, names) for row in range(min(num_pairs, len(purchase.selection)))]
         yield PurchaseView(
             index=purchase.index,
             num_asked=len(purchase.selection),
@@ -91,20 +90,7 @@ def view_purchases(purchases: Sequence[Purchase], items: Mapping[int, Item], *, 
         )
 
 
-def _bought(purchase: Purchase, row: int, items: Mapping[int, Item], names: Mapping[int, tuple[str, ...]]) -> BoughtPair:
+def _bought(purchase: Purchase, row: int, why: Why, items: Mapping[int, Item], names: Mapping[int, tuple[str, ...]]) -> BoughtPair:
     pair_id = int(purchase.selection.pair_ids_n[row])
-    columns = {"utility": purchase.selection.utility_n, **purchase.selection.reasons}
-    reasons = tuple((name.replace("_", " "), plain_number(values, row)) for name, values in columns.items())
     state = "" if pair_id in names else "no answer yet" if purchase.answers is None else "nobody could tell"
-    return BoughtPair(make_card(pair_id, items.get(pair_id), names.get(pair_id)), reasons, state)
-
-
-def plain_number(values: NDArray[np.float64], row: int) -> str:
-    """One number of a column: without decimals if the whole column has none, else with three digits.
-
-    >>> plain_number(np.array([3.0, 4.0]), 0), plain_number(np.array([0.9, 4.0]), 1), plain_number(np.array([1234.5]), 0)
-    ('3', '4.00', '1,234')
-    """
-    number = float(values[row])
-    whole = bool(np.all(values == np.round(values)))
-    return f"{number:,.0f}" if whole or abs(number) >= 1000 else f"{number:#.3g}"
+    return BoughtPair(make_card(pair_id, items.get(pair_id), names.get(pair_id)), why, state)

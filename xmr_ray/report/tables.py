@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from xmr_ray.report.arms import ArmSummary, SpaceRow
+from xmr_ray.report.diagnostics import DiagnosticsRow
 from xmr_ray.report.experiment import Experiment, FinishedRound, Run
 from xmr_ray.types import RetrievalReport
 
@@ -32,7 +34,7 @@ def _line(run: Run, finished: FinishedRound, space: str, report: RetrievalReport
     return [run.arm, run.seed, finished.index, finished.labels, space, int(space == finished.space), report.map_mean, *figures[0], *figures[1]]
 
 
-def summary_json(experiment: Experiment, arms: list[ArmSummary], spaces: list[SpaceRow]) -> bytes:
+def summary_json(experiment: Experiment, arms: Sequence[ArmSummary], spaces: Sequence[SpaceRow], described: Sequence[DiagnosticsRow] = ()) -> bytes:
     """The tables of the page; figures that do not exist are null."""
     runs = [
         {
@@ -42,7 +44,13 @@ def summary_json(experiment: Experiment, arms: list[ArmSummary], spaces: list[Sp
         }
         for run in experiment.runs
     ]
-    content = {"experiment": experiment.name, "arms": [asdict(arm) for arm in arms], "spaces": [asdict(row) for row in spaces], "runs": runs}
+    content = {
+        "experiment": experiment.name,
+        "arms": [asdict(arm) for arm in arms],
+        "spaces": [asdict(row) for row in spaces],
+        "diagnostics": [asdict(row) for row in described],
+        "runs": runs,
+    }
     return json.dumps(_finite(content), indent=2, sort_keys=True, allow_nan=False).encode()
 
 

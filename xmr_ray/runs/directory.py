@@ -39,6 +39,16 @@ class RoundDirectory:
         return storage.join(self.path, "labels.parquet")
 
     @property
+    def diagnostics(self) -> str:
+        """How the purchase lies in the space that it was chosen in: numbers."""
+        return storage.join(self.path, "diagnostics.json")
+
+    @property
+    def space(self) -> str:
+        """A picture of that space: two coordinates of some pool pairs, the bought and the chosen ones."""
+        return storage.join(self.path, "space.parquet")
+
+    @property
     def networks(self) -> str:
         """Both networks of the round."""
         return storage.join(self.path, "networks", "networks.pt")

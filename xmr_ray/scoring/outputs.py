@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xmr_ray import storage
 from xmr_ray.corpus.columns import feature_array, feature_field, feature_matrix
@@ -13,12 +14,18 @@ from xmr_ray.errors import StorageError
 from xmr_ray.types import Descriptor, FeatureDtype, Floats, Ids, ScoreBlock, narrow, widen
 
 EMBEDDINGS = ("image_embedding", "text_embedding", "image_probability", "text_probability")
+FUSED_MEAN = "fused_mean"
 KINDS = ("scores", "embeddings", "predictions")
+
+_FOLDER_OF = {"cell": "cells", "centre_distance": "cells", "signature": "cells", "density": "density"}
 
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Everything that both networks say of a batch: scores, stage 1's label probabilities (B, C), and both towers' outputs."""
+    """Everything that a round's networks say of a batch: scores, stage 1's label probabilities (B, C), and both towers' outputs.
+
+    `towers` also holds the mean of the fused Gaussian (B, D) where there are Gaussian heads.
+    """
 
     block: ScoreBlock
     probabilities_BC: Floats
@@ -33,7 +40,7 @@ def file_of(root: str, kind: str, descriptor: Descriptor) -> str:
 def write_scored(root: str, descriptor: Descriptor, scored: ScoredPairs, *, dtype: FeatureDtype, version: str) -> None:
     """Write the three files of a descriptor; scores come last, so their existence means that all three are whole."""
     ids = pa.array(scored.block.pair_ids_B)
-    columns = {name: (scored.towers[name], dtype) for name in EMBEDDINGS}
+    columns = {name: (scored.towers[name], dtype) for name in (*EMBEDDINGS, FUSED_MEAN) if name in scored.towers}
     _write_matrices(file_of(root, "embeddings", descriptor), ids, columns, version)
     _write_matrices(file_of(root, "predictions", descriptor), ids, {"probability": (scored.probabilities_BC, "f32")}, version)
     scores = pa.table({"pair_id": ids, **{name: pa.array(values) for name, values in scored.block.columns.items()}})
@@ -55,12 +62,33 @@ def is_written(root: str, descriptor: Descriptor, version: str) -> bool:
 
 
 def read_scores(root: str, descriptor: Descriptor, columns: Sequence[str]) -> ScoreBlock:
-    """One descriptor's scores; raises `StorageError` if the file is damaged or lacks a column."""
-    table = storage.read_table(file_of(root, "scores", descriptor), ["pair_id", *columns])
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise StorageError(f"{file_of(root, 'scores', descriptor)}: no column {missing[0]!r}; remove the folder to score this round again")
-    return ScoreBlock(table["pair_id"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+    """Columns of one descriptor, each from the folder that holds it: cells, density, else scores.
+
+    Raises:
+        StorageError: a file is missing, damaged, lacks a column, or holds other pairs than the scores do.
+    """
+    by_kind = {kind: [name for name in columns if _FOLDER_OF.get(name, "scores") == kind] for kind in ("scores", *_FOLDER_OF.values())}
+    ids_B, found = _read_columns(root, "scores", descriptor, by_kind.pop("scores"))
+    for kind, names in by_kind.items():
+        if not names:
+            continue
+        other_B, more = _read_columns(root, kind, descriptor, names)
+        if not np.array_equal(other_B, ids_B):
+            raise StorageError(f"{file_of(root, kind, descriptor)}: {_first_difference(ids_B, other_B)}; remove the folder {kind!r} of this round")
+        found |= more
+    return ScoreBlock(ids_B, {name: found[name] for name in columns})
+
+
+def _read_columns(root: str, kind: str, descriptor: Descriptor, columns: Sequence[str]) -> tuple[Ids, dict[str, NDArray[np.float64]]]:
+    table = storage.read_table(file_of(root, kind, descriptor), ["pair_id", *columns])
+    return table["pair_id"].to_numpy(), {name: table[name].to_numpy().astype(np.float64, copy=False) for name in columns}
+
+
+def _first_difference(expected_B: Ids, found_B: Ids) -> str:
+    if len(expected_B) != len(found_B):
+        return f"{len(found_B)} pairs, but the scores hold {len(expected_B)}"
+    at = int(np.flatnonzero(expected_B != found_B)[0])
+    return f"pair_id {found_B[at]} at row {at}, but the scores hold {expected_B[at]} there"
 
 
 def read_matrices(root: str, kind: str, descriptor: Descriptor, columns: Sequence[str]) -> tuple[Ids, dict[str, Floats]]:

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from xmr_ray.networks.round import RoundNetworks
-from xmr_ray.scoring.outputs import EMBEDDINGS, ScoredPairs
+from xmr_ray.scoring.informativeness import GaussianScores, score_gaussians
+from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs
 from xmr_ray.scoring.uncertainty import MEASURES
 from xmr_ray.types import Floats, PairBatch, ScoreBlock
 
 
 class PairScorer:
-    """Holds both networks on one device and runs batches of pairs through them."""
+    """Holds the networks of a round on one device and runs batches of pairs through them."""
 
     def __init__(self, networks: RoundNetworks, *, multi_label: bool, batch_size: int, device: torch.device) -> None:
         self._networks = networks.to(device).eval()
@@ -21,6 +22,9 @@ class PairScorer:
     def score(self, batch: PairBatch) -> ScoredPairs:
         """Every measure, the label probabilities of stage 1, and both towers' embeddings and class probabilities.
 
+        `class` is the entropy of the labels under the name that it has as a part of informativeness. Networks with Gaussian heads add the
+        other parts, `intra` and `inter`, and the mean of the fused Gaussian.
+
         Raises:
             StrategyError: a score is not finite; the pair is named.
         """
@@ -28,6 +32,11 @@ class PairScorer:
         probabilities_BC = np.concatenate([part[0] for part in parts])
         towers = {name: np.concatenate([part[1][i] for part in parts]) for i, name in enumerate(EMBEDDINGS)}
         columns = {name: measure(probabilities_BC, multi_label=self._multi_label) for name, measure in MEASURES.items()}
+        columns["class"] = columns["entropy"]
+        gaussians = [part[2] for part in parts if part[2] is not None]
+        if gaussians:
+            intra_B, inter_B, towers[FUSED_MEAN] = (np.concatenate(values) for values in zip(*gaussians, strict=True))
+            columns |= {"intra": intra_B, "inter": inter_B}
         return ScoredPairs(ScoreBlock(batch.pair_ids_B, columns), probabilities_BC, towers)
 
     def _slices(self, batch: PairBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -42,7 +51,9 @@ class PairScorer:
         return raw.to(self._device, non_blocking=True).float()
 
     @torch.inference_mode()
-    def _forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> tuple[Floats, tuple[Floats, ...]]:
+    def _forward(self, image_BI: torch.Tensor, text_BT: torch.Tensor) -> tuple[Floats, tuple[Floats, ...], GaussianScores | None]:
         probabilities_BC = self._networks.label_predictor.probabilities(image_BI, text_BT)
         towers = self._networks.common_space.embed(image_BI, text_BT)
-        return probabilities_BC.float().cpu().numpy(), tuple(value.float().cpu().numpy() for value in towers)
+        heads = self._networks.heads
+        gaussians = None if heads is None else score_gaussians(heads, towers[0].float(), towers[1].float())
+        return probabilities_BC.float().cpu().numpy(), tuple(value.float().cpu().numpy() for value in towers), gaussians

@@ -2,6 +2,8 @@
 
 A simple strategy implements `utility` (or `nominate`) and inherits the rest. One that allocates a budget over cells overrides `survey` (counts and
 sums per cell), `plan` (pairs per cell), `nominate` and `merge_nominations` (the best of each cell), and nothing else changes.
+
+A strategy that needs the geometry of many pairs at once is a `FeatureStrategy` instead: it looks at a bounded candidate set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +12,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from xmr_ray.component import Component
 from xmr_ray.errors import StrategyError
-from xmr_ray.geometry.hashing import derive_key, tie_hash
+from xmr_ray.geometry.hashing import derive_key, hash_sample, tie_hash
 from xmr_ray.types import Ids, ScoreBlock, Selection
 
 Utility = NDArray[np.float64]
+NO_PAIRS: Ids = np.empty(0, np.int64)
+# Columns that more than the networks is needed for: cells, neighbours, and the Gaussian heads.
+CELL_COLUMNS = frozenset({"cell", "centre_distance", "signature"})
+DENSITY_COLUMNS = frozenset({"density"})
+HEAD_COLUMNS = frozenset({"intra", "inter"})
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def best_first(pair_ids_K: Ids, utility_K: Utility, plan: Plan, *, n: int | None
 def join_nominations(parts: Sequence[Nominations]) -> Nominations:
     """All nominations of all parts, in the order of the parts."""
     if not parts:
-        return Nominations(np.empty(0, np.int64), np.empty(0, np.float64))
+        return Nominations(NO_PAIRS, np.empty(0, np.float64))
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     return Nominations(np.concatenate([part.pair_ids_K for part in parts]), np.concatenate([part.utility_K for part in parts]), columns)
 
@@ -149,3 +157,40 @@ class Strategy(Component):
         missing = [name for name in self.needs if name not in block.columns]
         if missing:
             raise StrategyError(f"strategy {self.kind!r} needs column {missing[0]!r}; the score block holds {sorted(block.columns)}")
+
+
+class FeatureStrategy(Component):
+    """Which pairs to buy, from the features of a bounded candidate set and of what is bought; no network runs."""
+
+    candidates: int = Field(20_000, ge=1, description="pairs whose features are looked at; at least as many as are asked for")
+
+    def draw_candidates(self, pair_ids: Ids, *, n: int, seed: int, bought: Ids = NO_PAIRS, round_index: int = 0) -> Ids:
+        """The pool pairs to look at, drawn by hash, ascending: `candidates` of them, or `n` if that is more.
+
+        Raises `StrategyError` if `n` is negative or larger than the pool.
+        """
+        pool = pair_ids[~np.isin(pair_ids, bought)]
+        self._check_number(n, len(pool))
+        return hash_sample(pool, size=max(self.candidates, n), seed=seed, round_index=round_index, purpose=self.kind)
+
+    def draw_bought(self, bought: Ids, *, seed: int, round_index: int = 0) -> Ids:
+        """The bought pairs to look at beside the candidates, ascending: all, or `candidates` of them drawn by hash."""
+        return hash_sample(bought, size=self.candidates, seed=seed, round_index=round_index, purpose=f"{self.kind} bought")
+
+    def place(
+        self,
+        pair_ids_N: Ids,
+        image_NI: NDArray[Any],
+        text_NT: NDArray[Any],
+        *,
+        n: int,
+        seed: int,
+        bought: Ids = NO_PAIRS,
+        round_index: int = 0,
+    ) -> Selection:
+        """The pairs to buy, best first; rows are candidates and bought pairs together, in any order."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `place`")
+
+    def _check_number(self, n: int, num_pairs: int) -> None:
+        if not 0 <= n <= num_pairs:
+            raise StrategyError(f"strategy {self.kind!r}: asked for {n} pairs of {num_pairs}; expected 0 to {num_pairs}")

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from xmr_ray.component import Settings
-from xmr_ray.losses import AnyLabelLoss, AnySpaceLoss, LabelRows, LossSums, Pairing, Pairwise, SpaceRows
+from xmr_ray.losses import AnyLabelLoss, AnySpaceLoss, LabelRows, LossSums, Pairing, Pairwise, SpaceRows, modality_sums
 from xmr_ray.networks import AnyCommonSpace, CommonSpace, TwoTower
 from xmr_ray.networks.common_space import TowerOutputs
 from xmr_ray.training.label_predictor import FitContext, label_loss
@@ -19,6 +19,7 @@ from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import RowBatch, Rows
 from xmr_ray.training.stepper import OptimiserSettings, Stepper, mean_over_ranks
 from xmr_ray.training.targets import Targets
+from xmr_ray.training.warm_start import start_from
 
 State = dict[str, Any]
 
@@ -75,13 +76,18 @@ class _Progress:
 
 
 class SpaceFit:
-    """One fit of stage 2; `run` may begin from the state of an interrupted one and then ends with the same weights."""
+    """One fit of stage 2; `run` may begin from the state of an interrupted one and then ends with the same weights.
 
-    def __init__(self, settings: CommonSpaceSettings, context: FitContext, *, num_rows: int) -> None:
+    It starts from the weights of `previous` where that is given; raises `CheckpointError` if they do not fit.
+    """
+
+    def __init__(self, settings: CommonSpaceSettings, context: FitContext, *, num_rows: int, previous: CommonSpace | None = None) -> None:
         self.settings, self._context, self._num_rows = settings, context, num_rows
         self.num_epochs = settings.num_epochs(num_rows)
         with seeded(context.device, *context.key("common_space")):
             self.network = settings.network.build(context.dims)
+        if previous is not None:
+            start_from(self.network, previous)
         self.network.set_statistics(context.statistics)
         self.network.to(context.device).train()
         self._stepper = Stepper(self.network, settings, ranks=context.ranks, device=context.device, precision=context.precision)
@@ -150,11 +156,18 @@ class SpaceFit:
         settings, device = self.settings, self._context.device
         outputs: TowerOutputs = self._stepper.forward(batch.image_BI, batch.text_BT)
         targets_BC, trust_BC, weight_B = (part.to(device, non_blocking=True) for part in (*targets, batch.weight_B))
-        terms = [(1.0, self._loss.sums(LabelRows((outputs.image_logits_BC, outputs.text_logits_BC), targets_BC, trust_BC, weight_B)))]
+        multi_label = self._context.dims.multi_label
+
+        def classification(*heads: torch.Tensor) -> LossSums:
+            return self._loss.sums(LabelRows(heads, targets_BC, trust_BC, weight_B, multi_label=multi_label))
+
+        terms = [(1.0, classification(outputs.image_logits_BC, outputs.text_logits_BC))]
         if self.network.config.classifier == "own":
-            shared = (outputs.image_shared_logits_BC, outputs.text_shared_logits_BC)
-            terms.append((settings.shared_weight, self._loss.sums(LabelRows(shared, targets_BC, trust_BC, weight_B))))
-        local = SpaceRows(outputs.image_embedding_BD, outputs.text_embedding_BD, targets_BC, trust_BC, weight_B, self._context.dims.multi_label)
+            terms.append((settings.shared_weight, classification(outputs.image_shared_logits_BC, outputs.text_shared_logits_BC)))
+        if outputs.image_modality_B is not None and outputs.text_modality_B is not None:
+            modality = modality_sums(outputs.image_modality_B, outputs.text_modality_B, weight_B)
+            terms.append((self.network.config.adversarial_weight, modality))
+        local = SpaceRows(outputs.image_embedding_BD, outputs.text_embedding_BD, targets_BC, trust_BC, weight_B, multi_label)
         with self._stepper.autocast():
             terms += space_terms(settings.space_losses, local, self._context.ranks)
         return mean_over_ranks(terms, self._context.ranks)

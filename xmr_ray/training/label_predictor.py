@@ -7,14 +7,16 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from xmr_ray.losses import AnyLabelLoss, CrossEntropy, LabelRows, MaskedBce
+from xmr_ray.losses import AnyLabelLoss, CrossEntropy, LabelRows, LossSums, MaskedBce, center_sums
 from xmr_ray.networks import AnyLabelPredictor, LabelPredictor, NetworkDims, TwoBranch
-from xmr_ray.networks.label_predictor import LabelLogits
+from xmr_ray.networks.label_predictor import CentredPredictor, LabelLogits
 from xmr_ray.training.calibration import Calibration, calibrate
 from xmr_ray.training.randomness import generator, seeded
 from xmr_ray.training.ranks import Ranks
-from xmr_ray.training.rows import HeldRows, RowBatch, Rows
+from xmr_ray.training.rows import HeldRows, RowBatch, Rows, concatenate, endless
 from xmr_ray.training.stepper import OptimiserSettings, Stepper, mean_over_ranks
+from xmr_ray.training.unlabelled import AnyUnlabelled, UnlabelledRows, UnlabelledTerm
+from xmr_ray.training.warm_start import start_from
 from xmr_ray.types import FeatureStatistics
 
 BLOCK = 4096
@@ -32,6 +34,8 @@ class LabelPredictorSettings(OptimiserSettings):
     temperature: bool = Field(default=True, description="calibrate each head on held-out pairs")
     loss: AnyLabelLoss | Literal["auto"] = Field(default="auto", description="auto: masked_bce for several labels, cross_entropy for one")
     class_weight: float = Field(default=1.0, ge=1, description="highest weight of a positive entry, from 1 to negatives per positive; 1: off")
+    center_weight: float = Field(default=0.0, ge=0, description="weight of the center loss on hidden units, 0.003 where it is used; 0: off")
+    unlabelled: AnyUnlabelled | Literal["none"] = Field(default="none", description="loss over unlabelled pairs: pseudo, entropy or mean_teacher")
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,25 @@ def fit_label_predictor(
     *,
     validation: Labelled | None,
     on_check: Callable[[dict[str, float]], None],
+    unlabelled: Rows | None = None,
+    previous: LabelPredictor | None = None,
 ) -> PredictorFit:
     """Fit on all bought labels. Steps, temperatures and fusion weight come from `validation`, or from cross-fitting where it is None.
 
     Cross-fitting trains one network per fold on the labels outside it; the check with the lowest calibrated log-loss over all held-out
     labels gives the number of steps, and the networks of the folds are dropped. With fewer than 8 labels nothing is held out: all steps
     are taken, and nothing is calibrated.
+
+    `unlabelled` are this rank's train rows; `settings.unlabelled` says whether they are used. The fit starts from the weights of
+    `previous` where it is given; networks of folds start cold all the same, because `previous` has seen the labels that they hold out.
+
+    Raises:
+        CheckpointError: the weights of `previous` do not fit.
     """
     trials = [(bought, validation)] if validation is not None else _folds(settings, bought, context)
-    curves = [list(_checked(settings, part, held_out, context, name=k)) for k, (part, held_out) in enumerate(trials)]
+    others = None if unlabelled is None or settings.unlabelled == "none" else UnlabelledRows(unlabelled, bought.rows.pair_ids_N)
+    warm = previous if validation is not None else None
+    curves = [_checked(settings, part, held_out, context, name=k, others=others, previous=warm) for k, (part, held_out) in enumerate(trials)]
     steps, calibration, logits, labels_BC = settings.steps, None, None, None
     if curves:
         labels_BC = torch.cat([held_out.labels_LC for _, held_out in trials])
@@ -103,7 +117,7 @@ def fit_label_predictor(
         losses_K = context.ranks.first(torch.tensor([candidate.log_loss for candidate in candidates], dtype=torch.float64))
         best = int(losses_K.argmin())
         steps, calibration, logits = _check_steps(settings)[best], candidates[best], pooled[best]
-    network = _fit(settings, bought, context, name="all", stops=[steps], on_stop=None)
+    network = _fit(settings, bought, context, name="all", stops=[steps], on_stop=None, others=others, previous=previous)
     if calibration is not None:
         network.temperature_3.copy_(context.ranks.first(calibration.temperature_3))
         network.fusion_weight.copy_(context.ranks.first(torch.tensor(calibration.fusion_weight)))
@@ -140,14 +154,6 @@ def predict_logits(network: LabelPredictor, batches: Iterator[RowBatch], context
     network.train(training)
 
 
-def endless(rows: Rows, batch_size: int) -> Iterator[RowBatch]:
-    """Epoch after epoch."""
-    epoch = 0
-    while True:
-        yield from rows.epoch(epoch, batch_size)
-        epoch += 1
-
-
 def _check_steps(settings: LabelPredictorSettings) -> list[int]:
     """Steps after which the held-out loss is looked at, the last one among them."""
     return sorted({-(-settings.steps * (k + 1) // settings.checks) for k in range(settings.checks)})
@@ -166,7 +172,16 @@ def _calibrate(settings: LabelPredictorSettings, logits: LabelLogits, labels_BC:
     return calibrate(logits, labels_BC, fusion=settings.network.fusion, multi_label=context.dims.multi_label, temperatures=settings.temperature)
 
 
-def _checked(settings: LabelPredictorSettings, part: Labelled, held_out: Labelled | None, context: FitContext, *, name: int) -> list[LabelLogits]:
+def _checked(
+    settings: LabelPredictorSettings,
+    part: Labelled,
+    held_out: Labelled | None,
+    context: FitContext,
+    *,
+    name: int,
+    others: UnlabelledRows | None,
+    previous: LabelPredictor | None,
+) -> list[LabelLogits]:
     """Held-out logits at each check of one fit, until patience ends."""
     assert held_out is not None, "a trial holds out rows"
     curve: list[LabelLogits] = []
@@ -179,7 +194,7 @@ def _checked(settings: LabelPredictorSettings, part: Labelled, held_out: Labelle
         losses.append(float(context.ranks.first(torch.tensor(loss, dtype=torch.float64))))
         return settings.patience is None or len(losses) - 1 - losses.index(min(losses)) < settings.patience
 
-    _fit(settings, part, context, name=f"fold{name}", stops=_check_steps(settings), on_stop=goes_on)
+    _fit(settings, part, context, name=f"fold{name}", stops=_check_steps(settings), on_stop=goes_on, others=others, previous=previous)
     return curve
 
 
@@ -191,25 +206,63 @@ def _fit(
     name: str,
     stops: Sequence[int],
     on_stop: Callable[[LabelPredictor], bool] | None,
+    others: UnlabelledRows | None,
+    previous: LabelPredictor | None,
 ) -> LabelPredictor:
-    """One network after `stops[-1]` steps of the cycle; `on_stop` is asked at each stop whether to go on."""
+    """One network, or its teacher, after `stops[-1]` steps of the cycle; `on_stop` is asked at each stop whether to go on."""
     with seeded(context.device, *context.key("label_predictor", name)):
         network = settings.network.build(context.dims)
+    if previous is not None:
+        start_from(network, previous)
     network.set_statistics(context.statistics)
     network.to(context.device).train()
-    stepper = Stepper(network, settings, ranks=context.ranks, device=context.device, precision=context.precision)
-    loss = label_loss(settings.loss, multi_label=context.dims.multi_label)
-    weights_C = class_weights(bought.labels_LC, settings.class_weight)
-    weights_C = None if weights_C is None else weights_C.to(context.device)
-    batches = endless(bought.rows, settings.batch_size)
+    objective = _Objective(settings, bought, context, network, others)
     with seeded(context.device, *context.key("label_predictor", name, "steps", context.ranks.rank)):
         for step in range(1, stops[-1] + 1):
-            batch = next(batches)
-            logits: LabelLogits = stepper.forward(batch.image_BI, batch.text_BT)
-            labels_BC = bought.labels_LC[batch.positions_B].to(context.device)
-            weight_B = batch.weight_B.to(context.device)
-            sums = loss.sums(LabelRows(tuple(logits), labels_BC, torch.ones_like(labels_BC), weight_B, weights_C))
-            stepper.step(mean_over_ranks([(1.0, sums)], context.ranks), (step - 1) / settings.steps)
-            if on_stop is not None and step in stops and not on_stop(network):
+            objective.step(step)
+            if on_stop is not None and step in stops and not on_stop(objective.predictor):
                 break
-    return network
+    return objective.predictor
+
+
+class _Objective:
+    """What a fit of stage 1 goes down: bought labels, and what is configured beside them."""
+
+    def __init__(
+        self, settings: LabelPredictorSettings, bought: Labelled, context: FitContext, network: LabelPredictor, others: UnlabelledRows | None
+    ) -> None:
+        self._settings, self._bought, self._context = settings, bought, context
+        module = CentredPredictor(network).to(context.device) if settings.center_weight else network
+        self._stepper = Stepper(module, settings, ranks=context.ranks, device=context.device, precision=context.precision)
+        self._loss = label_loss(settings.loss, multi_label=context.dims.multi_label)
+        weights_C = class_weights(bought.labels_LC, settings.class_weight)
+        self._weights_C = None if weights_C is None else weights_C.to(context.device)
+        self._batches = endless(bought.rows, settings.batch_size)
+        self._unlabelled = None
+        if others is not None and settings.unlabelled != "none":
+            self._unlabelled = UnlabelledTerm(settings.unlabelled, others, network, batch_size=settings.batch_size)
+        teacher = None if self._unlabelled is None else self._unlabelled.teacher
+        self.predictor: LabelPredictor = network if teacher is None else teacher
+
+    def step(self, step: int) -> None:
+        """The optimiser's step number `step`, from 1."""
+        progress = (step - 1) / self._settings.steps
+        self._stepper.step(mean_over_ranks(self._terms(progress), self._context.ranks), progress)
+        if self._unlabelled is not None:
+            self._unlabelled.follow(step)
+
+    def _terms(self, progress: float) -> list[tuple[float, LossSums]]:
+        batch = next(self._batches)
+        others = None if self._unlabelled is None else self._unlabelled.next_batch()
+        joined = batch if others is None else concatenate([batch, others])
+        outputs = self._stepper.forward(joined.image_BI, joined.text_BT)
+        logits, hidden, centres = outputs if self._settings.center_weight else (outputs, None, None)
+        num, heads = len(batch), tuple(head[: len(batch)] for head in logits)
+        labels_BC, weight_B = (part.to(self._context.device) for part in (self._bought.labels_LC[batch.positions_B], batch.weight_B))
+        rows = LabelRows(heads, labels_BC, torch.ones_like(labels_BC), weight_B, self._weights_C, self._context.dims.multi_label)
+        terms = [(1.0, self._loss.sums(rows))]
+        if hidden is not None and centres is not None:
+            terms.append((self._settings.center_weight, center_sums(hidden[:, :num], centres, labels_BC, weight_B)))
+        if self._unlabelled is not None and others is not None:
+            terms.append(self._unlabelled.term(LabelLogits(*(head[num:] for head in logits)), others, progress, self._loss))
+        return terms

@@ -4,6 +4,7 @@ import torch
 
 from xmr_ray.networks import LabelPredictor
 from xmr_ray.training.label_predictor import BLOCK, FitContext, predict_logits
+from xmr_ray.training.open_set import distrust_beyond
 from xmr_ray.training.rows import RowBatch, Rows
 from xmr_ray.training.targets import Targets, TargetSettings, predicted_targets, with_bought
 from xmr_ray.types import LabelSet
@@ -23,13 +24,23 @@ class Known:
 
 
 class Predicted:
-    """Predicted probabilities as targets, bought labels over them. Probabilities of resident rows are computed once, of streamed ones by batch."""
+    """Predicted probabilities as targets, bought labels over them. Probabilities of resident rows are computed once, of streamed ones by batch.
+
+    `thresholds_C` is needed by `class_prior`; a prediction whose normalised entropy is above `entropy_limit` gets no trust.
+    """
 
     def __init__(
-        self, predictor: LabelPredictor, settings: TargetSettings, bought: LabelSet, context: FitContext, *, thresholds_C: torch.Tensor | None
+        self,
+        predictor: LabelPredictor,
+        settings: TargetSettings,
+        bought: LabelSet,
+        context: FitContext,
+        *,
+        thresholds_C: torch.Tensor | None,
+        entropy_limit: float | None = None,
     ) -> None:
         self._predictor, self._settings, self._bought, self._context = predictor, settings, bought, context
-        self._thresholds_C = thresholds_C
+        self._thresholds_C, self._entropy_limit = thresholds_C, entropy_limit
         self._probabilities_NC: torch.Tensor | None = None
 
     def remember(self, rows: Rows) -> None:
@@ -44,7 +55,10 @@ class Predicted:
             probabilities_BC = self._probabilities_NC[batch.positions_B]
         else:
             probabilities_BC = self._predict(batch)
-        targets = predicted_targets(probabilities_BC, self._settings, multi_label=self._context.dims.multi_label, thresholds_C=self._thresholds_C)
+        multi_label = self._context.dims.multi_label
+        targets = predicted_targets(probabilities_BC, self._settings, multi_label=multi_label, thresholds_C=self._thresholds_C)
+        if self._entropy_limit is not None:
+            targets = distrust_beyond(targets, probabilities_BC, self._entropy_limit, multi_label=multi_label)
         return with_bought(targets, batch.pair_ids_B, self._bought)
 
     def _predict(self, batch: RowBatch) -> torch.Tensor:

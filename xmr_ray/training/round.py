@@ -12,12 +12,14 @@ from pydantic import Field
 from xmr_ray.component import Settings
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import CheckpointError, ConfigError, LedgerError
-from xmr_ray.networks import CommonSpace, LabelPredictor, NetworkDims
+from xmr_ray.networks import CommonSpace, GaussianHeads, LabelPredictor, NetworkDims
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
 from xmr_ray.training.bought import gather_pairs
 from xmr_ray.training.common_space import CommonSpaceSettings, SpaceFit, SpaceHooks, State
-from xmr_ray.training.label_predictor import FitContext, Labelled, LabelPredictorSettings, fit_label_predictor
+from xmr_ray.training.gaussian import HeadSettings, fit_heads
+from xmr_ray.training.label_predictor import FitContext, Labelled, LabelPredictorSettings, PredictorFit, fit_label_predictor
+from xmr_ray.training.open_set import entropy_limit
 from xmr_ray.training.precision import Precision, choose_precision
 from xmr_ray.training.predicted import Known, Predicted
 from xmr_ray.training.ranks import Ranks
@@ -30,19 +32,24 @@ _SAVES = 4
 
 
 class TrainingConfig(Settings):
-    """How both networks of a round learn. Labels that decide anything are bought: those of the train split, or those of the validation split too.
+    """How the networks of a round learn. Labels that decide anything are bought: those of the train split, or those of the validation split too.
 
     `cross_fit` holds bought labels out in turn for early stopping of stage 1 and calibration; stage 2 then takes a fixed number of epochs,
     because mAP of a few held-out pairs says little. `split` looks at the validation split in both stages; its labels count as bought.
+
+    With `warm_start` both stages begin from the weights of the round before. Networks that hold bought labels out (`cross_fit`) start cold
+    all the same, because the networks of the round before have seen those labels.
     """
 
     label_predictor: LabelPredictorSettings = LabelPredictorSettings()
     targets: TargetSettings = TargetSettings()
     common_space: CommonSpaceSettings = CommonSpaceSettings()
+    heads: HeadSettings = HeadSettings()
     use_predicted: bool = Field(default=True, description="false: stage 2 learns from bought labels only")
     validation: Literal["cross_fit", "split"] = Field(default="cross_fit", description="what early stopping and calibration look at")
     precision: Precision = Field(default="auto", description="matrix products; auto: bf16 where the hardware has it")
     checkpoint_every: int | None = Field(default=None, ge=1, description="epochs of stage 2 between checkpoints; None: a quarter of them")
+    warm_start: bool = Field(default=False, description="begin from the weights of the round before instead of fresh ones")
 
 
 class Checkpoints(Protocol):
@@ -77,28 +84,37 @@ def fit_round(
     validation: LabelSet | None = None,
     checkpoints: Checkpoints | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    previous: RoundNetworks | None = None,
+    heads: bool = False,
 ) -> RoundFit:
     """Fit both networks on what was bought; an interrupted fit goes on from its checkpoint and ends with the same weights.
 
-    Every rank calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was.
+    With `heads` the Gaussian heads are fitted on the finished common space; they take seconds and have no checkpoint of their own.
+
+    Every rank calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was. `previous` are the
+    networks of the round before; they are looked at only with `config.warm_start`.
 
     Raises:
         LedgerError: nothing was bought, or an id is not in its split.
         ConfigError: `validation: split` without labels of the validation split.
-        CheckpointError: the saved state does not fit this configuration.
+        CheckpointError: the saved state, or the networks of the round before, do not fit this configuration.
     """
     if len(bought) == 0:
         raise LedgerError("no labels were bought: training needs at least one labelled pair; check budget.seed_pairs")
     if config.validation == "split" and not validation:
         raise ConfigError("training.validation is 'split', but there are no labels of a validation split; use cross_fit")
-    fit = _Fit(config, corpus, _context(config, corpus, ranks=ranks, device=device, seed=seed, round_index=round_index), checkpoints, on_epoch)
+    context = _context(config, corpus, ranks=ranks, device=device, seed=seed, round_index=round_index)
+    fit = _Fit(config, corpus, context, checkpoints, on_epoch, previous if config.warm_start else None)
     labelled = fit.labelled(bought, "train")
     held_out = fit.labelled(validation, "validation") if config.validation == "split" and validation is not None else None
     state = fit.load()
-    predictor, stage_1 = fit.stage_1(labelled, held_out, state)
+    predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
     space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
     summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought)}
-    return RoundFit(RoundNetworks(predictor, space).eval(), tuple(fit.history), summary)
+    gaussian = fit.heads(space) if heads else None
+    if gaussian is not None:
+        summary |= {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
+    return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
 
 
 def _context(config: TrainingConfig, corpus: PairedCorpus, *, ranks: Ranks, device: torch.device, seed: int, round_index: int) -> FitContext:
@@ -117,8 +133,9 @@ class _Fit:
         context: FitContext,
         checkpoints: Checkpoints | None,
         on_epoch: Callable[[dict[str, float]], None] | None,
+        previous: RoundNetworks | None,
     ) -> None:
-        self.config, self.corpus, self.context = config, corpus, context
+        self.config, self.corpus, self.context, self.previous = config, corpus, context, previous
         self._checkpoints, self._on_epoch = checkpoints, on_epoch
         self.history: list[dict[str, float]] = []
 
@@ -138,16 +155,15 @@ class _Fit:
         if self._on_epoch is not None:
             self._on_epoch(numbers)
 
-    def stage_1(self, labelled: Labelled, held_out: Labelled | None, state: State | None) -> tuple[LabelPredictor, State]:
+    def stage_1(self, labelled: Labelled, held_out: Labelled | None, state: State | None, *, rows: Rows) -> tuple[LabelPredictor, State]:
         """The label predictor, fitted or restored, and the part of the state that restores it."""
         if state is not None:
             return self._restored_predictor(state["stage_1"]), state["stage_1"]
-        fit = fit_label_predictor(self.config.label_predictor, labelled, self.context, validation=held_out, on_check=self.tell)
-        numbers: dict[str, float | int] = {"label_predictor_steps": fit.steps}
-        if fit.calibration is not None:
-            image, text, joint = fit.calibration.temperature_3.tolist()
-            numbers |= {"held_out_log_loss": fit.calibration.log_loss, "fusion_weight": fit.calibration.fusion_weight}
-            numbers |= {"temperature_image": image, "temperature_text": text, "temperature_joint": joint}
+        previous = None if self.previous is None else self.previous.label_predictor
+        fit = fit_label_predictor(
+            self.config.label_predictor, labelled, self.context, validation=held_out, on_check=self.tell, unlabelled=rows, previous=previous
+        )
+        numbers = self._numbers_of(fit)
         thresholds_C = None
         if fit.held_out_BC is not None and fit.held_out_labels_BC is not None:
             thresholds_C = prior_thresholds(fit.held_out_BC, fit.held_out_labels_BC)
@@ -156,6 +172,20 @@ class _Fit:
             self._checkpoints.save({"stage_1": stage_1, "stage_2": None})
         log.info("step=label_predictor bought=%d %s", len(labelled), " ".join(f"{name}={value:.4g}" for name, value in numbers.items()))
         return fit.network, stage_1
+
+    def _numbers_of(self, fit: PredictorFit) -> dict[str, float | int]:
+        """What the summary says of stage 1; `open_set_entropy` is what stage 2 looks at."""
+        numbers: dict[str, float | int] = {"label_predictor_steps": fit.steps}
+        if fit.calibration is not None:
+            image, text, joint = fit.calibration.temperature_3.tolist()
+            numbers |= {"held_out_log_loss": fit.calibration.log_loss, "fusion_weight": fit.calibration.fusion_weight}
+            numbers |= {"temperature_image": image, "temperature_text": text, "temperature_joint": joint}
+        if self.config.targets.open_set:
+            numbers["open_set"] = fit.held_out_BC is not None
+            if fit.held_out_BC is not None:
+                limit = entropy_limit(fit.held_out_BC, self.config.targets.open_set_quantile, multi_label=self.context.dims.multi_label)
+                numbers["open_set_entropy"] = float(self.context.ranks.first(torch.tensor(limit, dtype=torch.float64)))
+        return numbers
 
     def _restored_predictor(self, stage_1: State) -> LabelPredictor:
         with torch.random.fork_rng(devices=[]):
@@ -183,12 +213,14 @@ class _Fit:
         config, context = self.config, self.context
         targets: Callable[[RowBatch], Targets]
         if config.use_predicted:
-            predicted = Predicted(predictor, config.targets, bought, context, thresholds_C=stage_1["thresholds_C"])
+            limit = stage_1["numbers"].get("open_set_entropy")
+            predicted = Predicted(predictor, config.targets, bought, context, thresholds_C=stage_1["thresholds_C"], entropy_limit=limit)
             predicted.remember(rows)
             targets, num_rows = predicted, self.corpus.num_pairs("train")
         else:
             targets, rows, num_rows = Known(labelled.labels_LC), labelled.rows, len(labelled)
-        fit = SpaceFit(config.common_space, context, num_rows=num_rows)
+        previous = None if self.previous is None else self.previous.common_space
+        fit = SpaceFit(config.common_space, context, num_rows=num_rows, previous=previous)
         if state is not None and state["stage_2"] is not None:
             fit.restore(state["stage_2"])
         every = config.checkpoint_every or max(1, fit.num_epochs // _SAVES)
@@ -196,6 +228,11 @@ class _Fit:
         validate = None if held_out is None else _validator(held_out, context)
         space = fit.run(rows, targets, SpaceHooks(self.tell, save, every, validate))
         return space, fit.epochs_run
+
+    def heads(self, space: CommonSpace) -> GaussianHeads:
+        """Gaussian heads on the finished common space."""
+        previous = None if self.previous is None else self.previous.heads
+        return fit_heads(self.config.heads, self.corpus, space, self.context, on_epoch=self.tell, previous=previous)
 
     @staticmethod
     def _saver(checkpoints: Checkpoints, stage_1: State) -> Callable[[State], None]:

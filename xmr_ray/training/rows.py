@@ -200,6 +200,14 @@ class HeldRows:
         return RowBatch(self.pair_ids_N[at.numpy()], self.image_NI[at], self.text_NT[at], torch.ones(len(at)), at)
 
 
+def endless(rows: Rows, batch_size: int) -> Iterator[RowBatch]:
+    """Epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from rows.epoch(epoch, batch_size)
+        epoch += 1
+
+
 def as_tensor(values: np.ndarray) -> torch.Tensor:
     """A writable float32 tensor; a read-only view of a file is copied."""
     return torch.from_numpy(values if values.flags.writeable else values.copy())

@@ -31,6 +31,8 @@ class TargetSettings(Settings):
     confident_from: float = Field(default=0.7, gt=0, le=1, description="lowest probability of the likeliest class (confident)")
     positive_from: float = Field(default=0.7, ge=0, le=1, description="lowest probability of a positive entry (dual)")
     negative_to: float = Field(default=0.05, ge=0, le=1, description="highest probability of a negative entry (dual)")
+    open_set: bool = Field(default=False, description="no trust in predictions of pairs that are less sure than nearly all held-out labelled ones")
+    open_set_quantile: float = Field(default=0.95, gt=0, le=1, description="share of held-out labelled pairs that count as sure (open_set)")
 
 
 def predicted_targets(

@@ -1,0 +1,123 @@
+"""What a purchase looks like: one task reads the scored train pairs, keeps bounded samples of them, and writes numbers and a picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from numpy.typing import NDArray
+
+from xmr_ray import storage
+from xmr_ray.cluster.samples import fetch
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.labels.ledger import read_receipt
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory
+from xmr_ray.scoring.diagnostics import Picture, Sample, count_cells, describe, draw_ids, draw_picture
+from xmr_ray.scoring.informativeness import PARTS
+from xmr_ray.scoring.outputs import FUSED_MEAN, file_of, read_matrices, read_scores
+from xmr_ray.scoring.points import PointSource
+from xmr_ray.types import Descriptor, Ids, LabelSet, Selection
+
+
+def bought_by_round(directory: RunDirectory, *, before: int) -> dict[int, Ids]:
+    """Ids that were paid for in each round before `before`, from the receipts."""
+    return {index: read_receipt(directory.round(index).receipt).pair_ids for index in range(before)}
+
+
+def describe_purchase(
+    corpus: PairedCorpus,
+    scored_root: str,
+    place: RoundDirectory,
+    *,
+    selection: Selection,
+    receipts: Mapping[int, Ids],
+    bought: LabelSet,
+    seed: int,
+    weights: Mapping[str, float] | None = None,
+) -> None:
+    """Write `place.space`, then `place.diagnostics`; doing it again writes the same.
+
+    Points are the means of the fused Gaussians, or without Gaussian heads the means of both unit embeddings, whose length is then not 1.
+
+    Args:
+        corpus: the train pairs.
+        scored_root: round whose networks scored the pool; its cells, embeddings, predictions and scores are read.
+        place: round of the purchase.
+        selection: the purchase.
+        receipts: ids bought in each earlier round.
+        bought: labels bought before.
+        seed: of the run; samples are drawn by it and the round.
+        weights: of the parts of informativeness, equal if None.
+    """
+    ids_N, batch = corpus.pair_ids("train"), selection.pair_ids_n
+    before = np.concatenate([np.empty(0, np.int64), *receipts.values()])
+    drawn = draw_ids(ids_N, bought=before, batch=batch, seed=seed, round_index=place.index)
+    source = _source(corpus, scored_root)
+    sample, cells_N = _gather(source, drawn.together, [part for part in PARTS if part in selection.reasons])
+    counts = count_cells(ids_N, cells_N, bought=before, batch=batch)
+    labels_C = np.bincount(bought.classes, minlength=corpus.schema.num_classes)
+    numbers = describe(drawn, sample, counts, labels_C=labels_C, weights=weights)
+    picture = draw_picture(drawn, sample, rounds={**receipts, place.index: batch})
+    _write_picture(place.space, picture)
+    content = {**numbers, "variance_shown": picture.variance_shown, "space": source.space}
+    storage.write_whole(place.diagnostics, json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode())
+
+
+def describe_purchase_remotely(
+    corpus: PairedCorpus,
+    scored_root: str,
+    place: RoundDirectory,
+    *,
+    selection: Selection,
+    receipts: Mapping[int, Ids],
+    bought: LabelSet,
+    seed: int,
+    weights: Mapping[str, float] | None = None,
+) -> None:
+    """As `describe_purchase`, in a task: no point passes through the driver."""
+    options = {"selection": selection, "receipts": receipts, "bought": bought, "seed": seed, "weights": weights}
+    fetch(_describe.remote(corpus, scored_root, place, options))
+
+
+@ray.remote
+def _describe(corpus: PairedCorpus, scored_root: str, place: RoundDirectory, options: Mapping[str, object]) -> None:
+    describe_purchase(corpus, scored_root, place, **options)  # type: ignore[arg-type]
+
+
+def _source(corpus: PairedCorpus, scored_root: str) -> PointSource:
+    descriptors = corpus.descriptors("train")
+    filesystem, inner = storage.resolve(file_of(scored_root, "embeddings", descriptors[0]))
+    with filesystem.open_input_file(inner) as file:
+        has_heads = FUSED_MEAN in pq.read_schema(file).names
+    return PointSource(scored_root, "fused" if has_heads else "embedding", corpus.schema.multi_label, descriptors)
+
+
+def _gather(source: PointSource, wanted: Ids, parts: Sequence[str]) -> tuple[Sample, NDArray[np.float64]]:
+    """What scoring wrote of the wanted pairs, and the cell of every train pair (N,); one descriptor's rows are held at a time."""
+    found = [_read(source, descriptor, wanted, parts) for descriptor in source.descriptors]
+    samples = [sample for sample, _ in found]
+    ids_K = np.concatenate([sample.pair_ids_K for sample in samples])
+    order_K = np.argsort(ids_K, kind="stable")
+    joined = Sample(
+        ids_K[order_K],
+        np.concatenate([sample.points_KD for sample in samples])[order_K],
+        np.concatenate([sample.probabilities_KC for sample in samples])[order_K],
+        {part: np.concatenate([sample.parts[part] for sample in samples])[order_K] for part in parts},
+    )
+    return joined, np.concatenate([cells_B for _, cells_B in found])
+
+
+def _read(source: PointSource, descriptor: Descriptor, wanted: Ids, parts: Sequence[str]) -> tuple[Sample, NDArray[np.float64]]:
+    points = source.read(descriptor)
+    _, predictions = read_matrices(source.root, "predictions", descriptor, ["probability"])
+    scores = read_scores(source.root, descriptor, [*parts, "cell"]).columns
+    rows = np.flatnonzero(np.isin(points.ids_B, wanted))
+    chosen = {part: scores[part][rows] for part in parts}
+    return Sample(points.ids_B[rows], points.points_BD[rows], predictions["probability"][rows], chosen), scores["cell"]
+
+
+def _write_picture(path: str, picture: Picture) -> None:
+    columns = {"pair_id": picture.pair_ids_K, "x": picture.x_K, "y": picture.y_K, "round": picture.round_K}
+    storage.write_table(path, pa.table({name: pa.array(values) for name, values in columns.items()}))
