@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from xmr_ray import cli, storage
@@ -29,14 +30,15 @@ def results_of(folder, run_id):
 
 @pytest.fixture(scope="module")
 def settings(quick, tiny_corpus):
-    return {**quick, "corpus": {"path": tiny_corpus.path}}
+    arms = {**quick["arms"], "ascmr": {"strategy": {"kind": "ascmr"}}}
+    return {**quick, "arms": arms, "corpus": {"path": tiny_corpus.path}}
 
 
 @pytest.fixture(scope="module")
 def finished(session, settings, tmp_path_factory):
-    """Two arms and full supervision, run to the end once."""
+    """Three arms and full supervision, run to the end once."""
     folder = tmp_path_factory.mktemp("finished")
-    experiment = validate({**settings, "storage_path": str(folder), "full": True}, where="test")
+    experiment = validate({**settings, "storage_path": str(folder), "full": True, "scoring": {"num_actors": 1}}, where="test")
     seen, passes = [], []
     counted = RayEngine._score
 
@@ -55,18 +57,35 @@ def finished(session, settings, tmp_path_factory):
 def test_arms_share_their_seed_pairs_and_spend_their_budget(finished):
     experiment, states, seen, _ = finished
     folder = experiment_path(experiment)
-    assert [state.ledger.sizes for state in states.values()] == [(20, 20, 20), (20, 20, 20), (600,)]
-    assert seen == [("random-s0", 1), ("random-s0", 2), ("random-s0", 3), ("entropy-s0", 1), ("entropy-s0", 2), ("entropy-s0", 3), ("full-s0", 1)]
-    first, second = results_of(folder, "random-s0"), results_of(folder, "entropy-s0")
-    assert first[0] == second[0], "same seed pairs, same networks"
-    assert first[1][0] != second[1][0]
+    assert [state.ledger.sizes for state in states.values()] == [*[(20, 20, 20)] * 3, (600,)]
+    assert seen == [*[(f"{arm}-s0", done) for arm in ("random", "entropy", "ascmr") for done in (1, 2, 3)], ("full-s0", 1)]
+    first, *others = (results_of(folder, f"{arm}-s0") for arm in ("random", "entropy", "ascmr"))
+    for other in others:
+        assert first[0] == other[0], "same seed pairs, same networks"
+        assert first[1][0] != other[1][0]
 
 
 def test_at_most_two_ray_data_passes_a_round(finished):
     _, _, _, passes = finished
     assert len(passes) == len(set(passes)), "no split is scored twice by the same networks"
-    assert sum(split == "train" for _, _, split in passes) == 2, "two purchases of the entropy arm, none of the random one"
-    assert sum(split == "test" for _, _, split in passes) == 7
+    assert sum(split == "train" for _, _, split in passes) == 4, "two purchases each of the arms that look at scores, none of the random one"
+    assert sum(split == "test" for _, _, split in passes) == 10
+
+
+def test_a_purchase_by_regions_tells_why_and_what_it_looks_like(finished):
+    directory = RunDirectory(storage.join(experiment_path(finished[0]), "ascmr-s0"))
+    for place in directory.rounds()[1:]:
+        selection = place.read_selection()
+        assert {"intra", "inter", "class", "informativeness", "cell", "cell_density", "cell_share", "cell_budget"} <= set(selection.reasons)
+        cells, counts = np.unique(selection.reasons["cell"], return_counts=True)
+        budgets = dict(zip(selection.reasons["cell"], selection.reasons["cell_budget"], strict=True))
+        assert [budgets[cell] for cell in cells] == counts.tolist(), "every cell got its budget"
+        told = json.loads(storage.read_bytes(place.diagnostics))
+        assert told["cells_touched"] == len(cells)
+        assert told["kl"] >= 0
+        shown = storage.read_table(place.space)["round"].to_numpy()
+        assert (shown == place.index).sum() == 20
+        assert (shown == -1).sum() > 100
 
 
 def test_retrieval_with_every_label_is_far_above_chance(finished, tiny_corpus):
@@ -103,13 +122,13 @@ def test_relative_paths_mean_the_same_to_workers_that_work_elsewhere(session, se
     assert (tmp_path / "runs" / "quick" / "random-s0" / "rounds" / "000" / "networks" / "networks.pt").exists()
 
 
-@pytest.mark.parametrize("num_actors", [1, 2])
-def test_any_number_of_scoring_actors_selects_the_same_pairs(session, settings, finished, tmp_path, num_actors):
-    content = {**settings, "storage_path": str(tmp_path), "scoring": {"num_actors": num_actors, "batch_size": 50}}
-    content["arms"] = {"entropy": settings["arms"]["entropy"]}
+@pytest.mark.parametrize("arm", ["entropy", "ascmr"])
+def test_two_scoring_actors_select_the_pairs_that_one_selects(session, settings, finished, tmp_path, arm):
+    content = {**settings, "storage_path": str(tmp_path), "scoring": {"num_actors": 2, "batch_size": 50}}
+    content["arms"] = {arm: settings["arms"][arm]}
     run_experiment(validate(content, where="test"), on_round=lambda run, state: None)
-    found = results_of(tmp_path / "quick", "entropy-s0")
-    assert [ids for ids, _ in found] == [ids for ids, _ in results_of(experiment_path(finished[0]), "entropy-s0")]
+    found = results_of(tmp_path / "quick", f"{arm}-s0")
+    assert [ids for ids, _ in found] == [ids for ids, _ in results_of(experiment_path(finished[0]), f"{arm}-s0")]
 
 
 def test_single_steps_work_on_the_newest_networks(session, finished):
@@ -121,7 +140,7 @@ def test_single_steps_work_on_the_newest_networks(session, finished):
     scored = score_last(experiment, arm="random", seed=0)
     assert len(storage.list_names(scored.folder("scores"))) > 0
     assert train_last(experiment, arm="random", seed=0).index == 2
-    with pytest.raises(ConfigError, match="means 3 runs; choose one of random-s0, entropy-s0, full-s0"):
+    with pytest.raises(ConfigError, match="means 4 runs; choose one of random-s0, entropy-s0, ascmr-s0, full-s0"):
         pick(experiment, arm=None, seed=0)
 
 
@@ -141,7 +160,7 @@ def test_the_verbs_do_the_same_from_the_command_line(session, finished, tmp_path
     assert "index.html" in told
     assert call("run", "-c", str(path), "--json") == 0
     runs = json.loads(capsys.readouterr().out.splitlines()[-1])["runs"]
-    assert {row["arm"]: row["labels"] for row in runs} == {"random": 60, "entropy": 60, "full": 600}
+    assert {row["arm"]: row["labels"] for row in runs} == {"random": 60, "entropy": 60, "ascmr": 60, "full": 600}
     assert call("evaluate", "-c", str(path), "--arm", "entropy", "--json") == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (found["round"], set(found["retrieval"])) == (2, {"overlap", "prob", "feature", "concat"})
@@ -169,10 +188,11 @@ def test_networks_that_cannot_be_read_are_named(session, finished, tmp_path):
         storage.write_whole(place.networks, kept)
 
 
-def test_killed_at_random_moments_a_run_ends_as_if_uninterrupted(settings, finished, tmp_path):
+@pytest.mark.parametrize("arm", ["entropy", "ascmr"])
+def test_killed_at_random_moments_a_run_ends_as_if_uninterrupted(settings, finished, tmp_path, arm):
     """kill -9 of the driver at random moments, restarted each time; the full drill of ten kills is `benchmarks/kills.py`."""
     config = tmp_path / "c.yaml"
-    content = {**settings, "storage_path": str(tmp_path), "arms": {"entropy": settings["arms"]["entropy"]}}
+    content = {**settings, "storage_path": str(tmp_path), "arms": {arm: settings["arms"][arm]}}
     config.write_text(json.dumps(content))
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "xmr_ray", "run", "-c", str(config)]
@@ -183,4 +203,4 @@ def test_killed_at_random_moments_a_run_ends_as_if_uninterrupted(settings, finis
             driver.send_signal(signal.SIGKILL)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    assert results_of(tmp_path / "quick", "entropy-s0") == results_of(experiment_path(finished[0]), "entropy-s0")
+    assert results_of(tmp_path / "quick", f"{arm}-s0") == results_of(experiment_path(finished[0]), f"{arm}-s0")

@@ -8,6 +8,7 @@ from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.strategies.ascmr import Ascmr
+from xmr_ray.strategies.entropy import Entropy
 from xmr_ray.strategies.random import Random
 from xmr_ray.strategies.typical import Typical
 
@@ -79,8 +80,9 @@ def test_a_finished_run_does_nothing_when_started_again(make_run):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before the write", "after the write"])
-def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_run, monkeypatch, late):
-    whole = make_run("whole")
+@pytest.mark.parametrize("strategy", [Entropy(), Ascmr()], ids=["entropy", "ascmr"])
+def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_run, monkeypatch, late, strategy):
+    whole = make_run("whole", strategy=strategy)
     run_rounds(whole)
     expected = results_of(whole)
 
@@ -102,7 +104,7 @@ def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_
         with monkeypatch.context() as patch:
             for name in WRITES:
                 patch.setattr(storage, name, wrap(getattr(storage, name)))
-            run = make_run(f"killed-{n}")
+            run = make_run(f"killed-{n}", strategy=strategy)
             try:
                 run_rounds(run)
             except KillError:
@@ -111,7 +113,7 @@ def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_
 
     n = 1
     while killed_at(n):
-        resumed = make_run(f"killed-{n}")
+        resumed = make_run(f"killed-{n}", strategy=strategy)
         run_rounds(resumed)
         assert results_of(resumed) == expected
         n += 1
