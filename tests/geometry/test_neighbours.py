@@ -3,23 +3,31 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from xmr_ray.errors import StrategyError
+from xmr_ray.geometry import neighbours
 from xmr_ray.geometry.neighbours import Exact, Neighbours
 
 
-@pytest.mark.parametrize("tiles", [{}, {"queries_at_once": 7, "points_at_once": 11}, {"queries_at_once": 1, "points_at_once": 1}])
-def test_equals_scikit_learn(tiles):
+@pytest.fixture(params=[(512, 8192), (7, 11), (1, 1)], ids=str)
+def tiles(request, monkeypatch):
+    """Sizes of the matrix products."""
+    for name, size in zip(("QUERIES_AT_ONCE", "POINTS_AT_ONCE"), request.param, strict=True):
+        monkeypatch.setattr(neighbours, name, size)
+
+
+@pytest.mark.usefixtures("tiles")
+def test_equals_scikit_learn():
     rng = np.random.default_rng(0)
     queries, points = rng.normal(size=(30, 6)), rng.normal(size=(90, 6))
     distances, rows = NearestNeighbors(n_neighbors=9, algorithm="brute").fit(points).kneighbors(queries)
-    found = Exact(**tiles).search(queries, points, k=9)
+    found = Exact().search(queries, points, k=9)
     np.testing.assert_array_equal(found.ids_QK, rows)
     np.testing.assert_allclose(found.squares_QK, distances**2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("points_at_once", [1, 3, 8192])
-def test_own_points_are_left_out_and_ties_go_to_the_lower_row(points_at_once):
+@pytest.mark.usefixtures("tiles")
+def test_own_points_are_left_out_and_ties_go_to_the_lower_row():
     points = np.array([[0.0], [1.0], [-1.0], [0.0], [2.0]])
-    found = Exact(points_at_once=points_at_once).search(points, points, k=3, own_rows_Q=np.arange(5))
+    found = Exact().search(points, points, k=3, own_rows_Q=np.arange(5))
     assert found.ids_QK.tolist() == [[3, 1, 2], [0, 3, 4], [0, 3, 1], [0, 1, 2], [1, 0, 3]]
     assert found.squares_QK[0].tolist() == [0.0, 1.0, 1.0]
 

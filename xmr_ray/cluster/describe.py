@@ -13,7 +13,8 @@ from xmr_ray import storage
 from xmr_ray.cluster.samples import fetch
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.labels.ledger import read_receipt
-from xmr_ray.runs.directory import RoundDirectory, RunDirectory
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
+from xmr_ray.scoring.density import choice_file
 from xmr_ray.scoring.diagnostics import Picture, Sample, count_cells, describe, draw_ids, draw_picture
 from xmr_ray.scoring.informativeness import PARTS
 from xmr_ray.scoring.outputs import FUSED_MEAN, file_of, read_matrices, read_scores
@@ -62,6 +63,8 @@ def describe_purchase(
     picture = draw_picture(drawn, sample, rounds={**receipts, place.index: batch})
     _write_picture(place.space, picture)
     content = {**numbers, "variance_shown": picture.variance_shown, "space": source.space}
+    density = read_json(choice_file(scored_root)) or {}
+    content |= {f"neighbours_{name}": density[name] for name in ("backend", "ef", "recall", "num_shards") if name in density}
     storage.write_whole(place.diagnostics, json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode())
 
 

@@ -22,9 +22,8 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
-from xmr_ray.scoring.points import Space
 from xmr_ray.strategies.ascmr import Ascmr
-from xmr_ray.strategies.strategy import HEAD_COLUMNS, FeatureStrategy
+from xmr_ray.strategies.strategy import CELL_COLUMNS, HEAD_COLUMNS, FeatureStrategy
 from xmr_ray.training.precision import choose_precision
 from xmr_ray.types import FeatureDtype, Ids, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
 
@@ -80,7 +79,7 @@ class RayEngine:
             place.path,
             num_cells=scoring.cells_for(num_labels),
             sample=scoring.cell_sample,
-            space=self._cell_space,
+            space=scoring.cell_space,
             seed=seed,
             round_index=place.index,
             version=networks.digest,
@@ -92,7 +91,7 @@ class RayEngine:
             self.corpus,
             place.path,
             self.config.scoring,
-            space=self._cell_space,
+            space=self.config.scoring.cell_space,
             seed=seed,
             version=networks.digest,
             cluster_cpus=self.session.cpus,
@@ -116,13 +115,10 @@ class RayEngine:
 
     @property
     def _heads(self) -> bool:
-        return not isinstance(self.config.strategy, FeatureStrategy) and bool(HEAD_COLUMNS & set(self.config.strategy.needs))
-
-    @property
-    def _cell_space(self) -> Space:
-        """The configured space; fused means need heads, and without them the means of both embeddings stand in."""
-        space = self.config.scoring.cell_space
-        return "embedding" if space == "fused" and not self._heads else space
+        if isinstance(self.config.strategy, FeatureStrategy):
+            return False
+        needs = set(self.config.strategy.needs)
+        return bool(HEAD_COLUMNS & needs) or (bool(CELL_COLUMNS & needs) and self.config.scoring.cell_space == "fused")
 
     def reduce_scores(
         self, place: RoundDirectory | None, columns: Sequence[str], function: Callable[[ScoreBlock], T], merge: Callable[[Sequence[T]], T]

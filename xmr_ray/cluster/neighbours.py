@@ -138,6 +138,8 @@ def _write(source: PointSource, choice: DensityChoice, actors: _IndexActors | No
     """Search and write: by tasks that read all points, or by every actor in its shards, whose lists a task merges."""
     shared = ray.put((source, choice))
     if actors is None or choice.backend == "exact":
+        if actors is not None:
+            actors.close()  # what they hold may be all that these tasks wait for
         fetch([_write_exact.remote(shared, part) for part in parts_of(missing)])
         return
     waiting: list[Any] = []

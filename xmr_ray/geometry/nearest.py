@@ -31,7 +31,8 @@ class NeighbourLists:
 class Nearest:
     """The `k` nearest points of each query among all tiles added so far, exactly.
 
-    Candidates come from float32 products; their distances are then computed from differences, so near-duplicates are told apart.
+    Candidates come from float32 products; their distances are then computed from differences, so near-duplicates are told apart,
+    as long as no more than `k + 8` of them crowd within float32's rounding of the squared lengths (about 1e-3 of a length).
     Equal distances go to the lower id. `own_ids_Q` names the point that a query is, which is left out (-1: it is none).
     """
 

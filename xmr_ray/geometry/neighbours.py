@@ -4,11 +4,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from xmr_ray.component import Component
 from xmr_ray.errors import StrategyError
 from xmr_ray.geometry.nearest import Nearest, NeighbourLists
+
+QUERIES_AT_ONCE, POINTS_AT_ONCE = 512, 8192
 
 
 class Neighbours(Component):
@@ -26,8 +27,6 @@ class Exact(Neighbours):
     """Every query against every point, in tiles: no matrix of queries times points is ever held."""
 
     kind: Literal["exact"] = "exact"
-    queries_at_once: int = Field(512, ge=1, description="rows of one matrix product")
-    points_at_once: int = Field(8192, ge=1, description="columns of one matrix product")
 
     def search(self, queries_QD: NDArray[Any], points_ND: NDArray[Any], *, k: int, own_rows_Q: NDArray[np.int64] | None = None) -> NeighbourLists:
         """As in `Neighbours`.
@@ -37,10 +36,10 @@ class Exact(Neighbours):
         ([[1, 2], [2, 1]], [[1.0, 49.0], [4.0, 16.0]])
         """
         check_number(k, len(points_ND), own_rows_Q)
-        nearest = Nearest(queries_QD, k=k, own_ids_Q=own_rows_Q, queries_at_once=self.queries_at_once)
+        nearest = Nearest(queries_QD, k=k, own_ids_Q=own_rows_Q, queries_at_once=QUERIES_AT_ONCE)
         rows_N = np.arange(len(points_ND))
-        for start in range(0, len(points_ND), self.points_at_once):
-            tile = slice(start, start + self.points_at_once)
+        for start in range(0, len(points_ND), POINTS_AT_ONCE):
+            tile = slice(start, start + POINTS_AT_ONCE)
             nearest.add(rows_N[tile], points_ND[tile])
         return nearest.lists()
 

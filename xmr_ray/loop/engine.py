@@ -34,7 +34,7 @@ class Engine(Protocol):
         """Map a pure function over the score blocks in `place` and merge in descriptor order; without `place`, blocks hold ids alone."""
 
     def describe_purchase(self, scored: RoundDirectory, place: RoundDirectory, *, selection: Selection, bought: LabelSet, seed: int) -> None:
-        """Write what the purchase in `place` looks like in the space that it was chosen in: `place.diagnostics` and `place.space`."""
+        """Write how the purchase in `place` lies among all train pairs: `place.diagnostics` and `place.space`."""
 
     def evaluate(self, place: RoundDirectory, networks: TrainedNetworks) -> Mapping[str, RetrievalReport]:
         """Retrieval on the test split, by space."""

@@ -13,6 +13,7 @@ from xmr_ray.networks.dims import Width
 from xmr_ray.networks.dropout import ByteDropout
 from xmr_ray.networks.match import PairGaussians, match_probability
 
+_SMALLEST_SQUARE = 1e-8
 _NARROWEST, _WIDEST, _STEP = 128, 256, 64
 
 
@@ -53,17 +54,25 @@ class GaussianHeads(nn.Module):
         """Slope of the match logit, above 0."""
         return self.log_slope.exp()
 
+    def set_centres(self, image_ND: torch.Tensor, text_ND: torch.Tensor) -> None:
+        """Take over what the trunks centre and scale their input by: mean and spread of these embeddings."""
+        self.image.set_centre(image_ND)
+        self.text.set_centre(text_ND)
+
     def forward(self, image_BD: torch.Tensor, text_BD: torch.Tensor) -> PairGaussians:
         """Unit embeddings of pairs to a diagonal Gaussian per modality; means have length 1."""
         return PairGaussians(*self.image(image_BD), *self.text(text_BD))
 
     @torch.no_grad()
     def match_probability(self, pair: PairGaussians) -> torch.Tensor:
-        """Probability (B,) that image and text belong together."""
+        """Probability (B,) that image and text belong together, among as many candidates as a training batch held: it ranks, it is no odds."""
         return match_probability(pair, slope=float(self.slope), offset=float(self.offset))
 
 
 class _Head(nn.Module):
+    centre_D: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, config: ResidualHeads, width: int, hidden: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(ByteDropout(config.dropout), nn.Linear(width, hidden), nn.ReLU(), ByteDropout(config.dropout))
@@ -72,11 +81,18 @@ class _Head(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.log_variance.bias, math.log(config.initial_variance / width))
-        self._scale = math.sqrt(width)
+        self.register_buffer("centre_D", torch.zeros(width))
+        self.register_buffer("scale", torch.tensor(math.sqrt(width)))
         self._range = math.log(config.lowest_variance / width), math.log(config.highest_variance / width)
 
+    def set_centre(self, embedding_ND: torch.Tensor) -> None:
+        """Mean of the embeddings, and the factor that gives what is left of them a mean square of 1 in each coordinate."""
+        self.centre_D.copy_(embedding_ND.mean(dim=0))
+        mean_square = (embedding_ND - self.centre_D).square().mean()
+        self.scale.copy_(mean_square.clamp(min=_SMALLEST_SQUARE).rsqrt())
+
     def forward(self, embedding_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # Coordinates of a unit vector shrink with the width; scaled, they have a mean square of 1.
-        hidden_BH = self.trunk(embedding_BD * self._scale)
+        # Embeddings of a learnt space share a long mean; a trunk that sees it loses most of its units.
+        hidden_BH = self.trunk((embedding_BD - self.centre_D) * self.scale)
         mean_BD = functional.normalize(embedding_BD + self.residual(hidden_BH), dim=1)
         return mean_BD, self.log_variance(hidden_BH).clamp(*self._range).exp()

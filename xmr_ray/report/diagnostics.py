@@ -1,4 +1,4 @@
-"""How the purchases of each arm lie in the space that they were chosen in: one row a round, means over seeds."""
+"""How the purchases of each arm that buys by regions lie among all train pairs: one row a round, means over seeds."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

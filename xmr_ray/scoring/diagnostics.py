@@ -1,4 +1,4 @@
-"""How a purchase lies in the space that it was chosen in: numbers for every round, and a picture.
+"""How a purchase by regions lies among all train pairs, in the fused space: numbers for every round, and a picture.
 
 `Pool` here is what is left of it after the purchase, so that no pair stands on both sides of a comparison.
 """

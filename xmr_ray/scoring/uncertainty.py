@@ -35,6 +35,8 @@ def margin(probabilities_BC: Floats, *, multi_label: bool) -> NDArray[np.float64
     p_BC = np.asarray(probabilities_BC, dtype=np.float64)
     if multi_label:
         return np.asarray(1.0 - np.abs(2.0 * p_BC - 1.0).min(axis=1))
+    if p_BC.shape[1] == 1:
+        return np.zeros(len(p_BC))
     top_B2 = np.partition(p_BC, -2, axis=1)[:, -2:]
     return np.asarray(1.0 - (top_B2[:, 1] - top_B2[:, 0]))
 

@@ -31,7 +31,6 @@ class HeadSettings(OptimiserSettings):
     network: AnyHeads = ResidualHeads()
     loss: AnyMatchLoss = ClosedFormMatch()
     sample: int = Field(default=8192, ge=2, description="most train pairs to learn from, chosen by hash")
-    learning_rate: float = Field(default=3e-3, gt=0, description="highest learning rate of the cycle")
     steps: int = Field(default=300, ge=1, description="optimiser steps")
     prior_weight: float = Field(default=1e-3, ge=0, description="weight of the variances' divergence from 1/D")
     wasserstein_weight: float = Field(default=0.1, ge=0, description="weight of the 2-Wasserstein distance of a pair")
@@ -75,6 +74,7 @@ def fit_on_embeddings(
     """Heads learnt from unit embeddings (N, D) of pairs on the context's device; what `fit_heads` says of them holds here."""
     with seeded(context.device, *context.key("heads")):
         heads = settings.network.build(image_ND.shape[1]).to(context.device)
+        heads.set_centres(image_ND, text_ND)
         if previous is None:
             _start_logits(heads.eval(), image_ND[: settings.batch_size], text_ND[: settings.batch_size])
         else:
