@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import entropy as scipy_entropy
 
-from xmr_ray.scoring.uncertainty import entropy, least_confidence, margin
+from xmr_ray.scoring.uncertainty import MEASURES, entropy, least_confidence, margin
 
 PROBABILITIES = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 7)), elements=st.floats(0, 1))
 
@@ -33,3 +33,9 @@ def test_margin_and_least_confidence_equal_a_slow_loop(p_BC):
     for i, row in enumerate(p_BC):
         assert margin(p_BC, multi_label=True)[i] == pytest.approx(1 - min(abs(2 * p - 1) for p in row))
         assert least_confidence(p_BC, multi_label=True)[i] == pytest.approx(np.mean([min(p, 1 - p) for p in row]))
+
+
+def test_a_single_class_leaves_nothing_to_doubt():
+    certain = np.ones((3, 1), np.float32)
+    for measure in MEASURES.values():
+        assert measure(certain, multi_label=False).tolist() == [0.0, 0.0, 0.0]

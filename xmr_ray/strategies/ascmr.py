@@ -48,7 +48,7 @@ class Ascmr(Strategy):
 
     kind: Literal["ascmr"] = "ascmr"
     variant: Literal["kl", "penalised"] = Field(default="kl", description="budgets by cell, or informativeness less density")
-    lambda_: float = Field(default=3.0, ge=0, allow_inf_nan=False, description="weight of density: large is representative, small is greedy")
+    lambda_: float = Field(default=10.0, ge=0, allow_inf_nan=False, description="weight of density: large is representative, small is greedy")
     kappa: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="kl: power of the density; 0 gives equal cells")
     weights: Weights = Weights()
     within: Literal["typical", "informative"] = Field(
