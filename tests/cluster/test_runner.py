@@ -122,6 +122,20 @@ def test_relative_paths_mean_the_same_to_workers_that_work_elsewhere(session, se
     assert (tmp_path / "runs" / "quick" / "random-s0" / "rounds" / "000" / "networks" / "networks.pt").exists()
 
 
+def test_a_purchase_that_looks_at_density_finds_neighbours_and_keeps_what_was_measured(session, settings, tmp_path):
+    content = {**settings, "storage_path": str(tmp_path), "budget": {"total": 40, "seed_pairs": 20, "per_round": 20}}
+    content["arms"] = {"penalised": {"strategy": {"kind": "ascmr", "variant": "penalised"}}}
+    content["scoring"] = {"neighbours": {"kind": "hnsw", "points_per_shard": 300}, "cell_space": "fused"}
+    states = run_experiment(validate(content, where="test"), on_round=lambda run, state: None)
+    assert states["penalised-s0"].ledger.sizes == (20, 20)
+    directory = RunDirectory(storage.join(experiment_path(validate(content, where="test")), "penalised-s0"))
+    assert directory.round(1).read_selection().reasons["density"].min() >= 0
+    told = json.loads(storage.read_bytes(directory.round(1).diagnostics))
+    assert (told["neighbours_backend"], told["neighbours_num_shards"]) == ("hnsw", 2)
+    assert told["neighbours_recall"] >= 0.95
+    assert directory.choice("scoring.neighbours", "none") == "hnsw"
+
+
 @pytest.mark.parametrize("arm", ["entropy", "ascmr"])
 def test_two_scoring_actors_select_the_pairs_that_one_selects(session, settings, finished, tmp_path, arm):
     content = {**settings, "storage_path": str(tmp_path), "scoring": {"num_actors": 2, "batch_size": 50}}
