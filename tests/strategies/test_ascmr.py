@@ -100,6 +100,13 @@ def test_most_informative_or_nearest_first():
     assert pick(within="typical").utility_n.tolist() == [-0.1, -0.2]
 
 
+def test_any_pair_of_a_cell_may_come_first():
+    block = make_block(np.arange(400), np.repeat([0, 1], 200), **{"class": np.linspace(0, 1, 400)}, centre_distance=np.linspace(1, 0, 400))
+    picks = [choose(Ascmr(within="random"), [block], bought=NOTHING, n=40, seed=seed, round_index=1).pair_ids_n for seed in range(20)]
+    assert 180 < np.mean(picks) < 220, "neither the near nor the informative ones"
+    assert len(np.unique(picks)) > 300
+
+
 @pytest.mark.parametrize("variant", ["kl", "penalised"])
 def test_a_clump_gets_one_pair_while_other_signatures_are_left(variant):
     signature = np.array([7] * 50 + list(range(10, 20)))

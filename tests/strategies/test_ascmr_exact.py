@@ -21,6 +21,7 @@ VARIANTS = [
     Ascmr(kappa=0.0, lambda_=3.0),
     Ascmr(weights=dict.fromkeys(PARTS, 0)),
     Ascmr(within="typical"),
+    Ascmr(within="random"),
     Ascmr(variant="penalised"),
     Ascmr(variant="penalised", lambda_=4.0, weights={"intra": 0, "inter": 0}),
 ]
@@ -78,6 +79,8 @@ class Slow:
                 row["utility"] -= self.strategy.lambda_ * row["rank"]
             elif self.strategy.within == "typical":
                 row["utility"] = -row["centre_distance"]
+            elif self.strategy.within == "random":
+                row["utility"] = 0.0
 
     def _budgets(self):
         pool, bought = Counter(row["cell"] for row in self.pool), Counter(row["cell"] for row in self.bought)

@@ -51,8 +51,8 @@ class Ascmr(Strategy):
     lambda_: float = Field(default=10.0, ge=0, allow_inf_nan=False, description="weight of density: large is representative, small is greedy")
     kappa: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="kl: power of the density; 0 gives equal cells")
     weights: Weights = Weights()
-    within: Literal["typical", "informative"] = Field(
-        default="typical", description="kl: first in a cell is the pair nearest to the centre, or the most informative"
+    within: Literal["typical", "informative", "random"] = Field(
+        default="typical", description="kl: first in a cell is the pair nearest to the centre, the most informative, or any"
     )
 
     @model_validator(mode="after")
@@ -125,6 +125,8 @@ class Ascmr(Strategy):
         """What orders the pairs of a cell (`kl`) or of the pool (`penalised`); signatures come before it."""
         if self.variant == "kl" and self.within == "typical":
             return -block.columns["centre_distance"].astype(np.float64)
+        if self.variant == "kl" and self.within == "random":
+            return np.zeros(len(block))
         informative_B = self._informativeness(block.columns, plan.shares, num_rows=len(block))
         if self.variant == "kl":
             return informative_B
