@@ -23,7 +23,7 @@ test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
 	$(BIN)/python -m pytest $(COVERAGE)
 
 fast: $(DEV_STAMP)  ## the tests that start no other processes
-	$(BIN)/python -m pytest -q -m "not ray and not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow"
 
 check: lint  ## lint, then the floors of the house
 	$(BIN)/python -m pytest -q tests/test_architecture.py
