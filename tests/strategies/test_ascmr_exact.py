@@ -14,6 +14,8 @@ from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.choose import choose, choose_over, split_block
 from xmr_ray.types import ScoreBlock
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("intra", "inter", "class")
 VARIANTS = [
     Ascmr(),

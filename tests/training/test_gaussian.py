@@ -14,6 +14,8 @@ from xmr_ray.training.gaussian import HeadSettings, _start_logits, fit_heads, fi
 from xmr_ray.training.label_predictor import FitContext
 from xmr_ray.training.ranks import Ranks
 
+pytestmark = pytest.mark.slow
+
 
 def silent(numbers):
     return None

@@ -14,6 +14,8 @@ from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import HeldRows, RowBatch
 from xmr_ray.training.unlabelled import Entropy, MeanTeacher, Pseudo, UnlabelledRows, UnlabelledTerm
 
+pytestmark = pytest.mark.slow
+
 WEIGHT = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])
 
 
