@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmr_ray import storage
-from xmr_ray.cluster.describe import bought_by_round, describe_purchase, describe_purchase_remotely
+from xmr_ray.cluster.describe import DescribeJob, bought_by_round, describe_purchase, describe_purchase_remotely
 from xmr_ray.errors import StorageError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.labels.ledger import write_receipt
@@ -79,7 +79,7 @@ def test_numbers_and_picture_are_those_of_the_right_pairs(tiny_corpus, run, tmp_
     write_scores(tiny_corpus, str(tmp_path / "scored"), heads=True)
     place = run[0].round(2)
     described = options(run)
-    describe_purchase(tiny_corpus, str(tmp_path / "scored"), place, **described)
+    describe_purchase(DescribeJob(tiny_corpus, str(tmp_path / "scored"), place, **described))
     numbers, table = read(place)
     batch, held = run[1], np.concatenate([run[1], *described["receipts"].values()])
     everybody = tiny_corpus.pair_ids("train")
@@ -103,7 +103,7 @@ def test_without_heads_a_pair_lies_between_its_embeddings_and_parts_that_decided
     for heads in (True, False):
         root, place = str(tmp_path / f"scored{heads}"), run[0].round(2)
         write_scores(tiny_corpus, root, heads=heads)
-        describe_purchase(tiny_corpus, root, place, **options(run, reasons=("entropy", "cell")))
+        describe_purchase(DescribeJob(tiny_corpus, root, place, **options(run, reasons=("entropy", "cell"))))
         found.append(read(place))
     assert [numbers.pop("space") for numbers, _ in found] == ["fused", "embedding"]
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
@@ -115,7 +115,7 @@ def test_done_twice_it_is_the_same(tiny_corpus, run, tmp_path):
     write_scores(tiny_corpus, str(tmp_path / "scored"), heads=True)
     place, written = run[0].round(2), []
     for _ in range(2):
-        describe_purchase(tiny_corpus, str(tmp_path / "scored"), place, **options(run))
+        describe_purchase(DescribeJob(tiny_corpus, str(tmp_path / "scored"), place, **options(run)))
         written.append((storage.read_bytes(place.diagnostics), storage.read_bytes(place.space)))
     assert written[0] == written[1]
 
@@ -126,9 +126,9 @@ def test_a_task_writes_the_same_and_its_errors_are_our_own(session, tiny_corpus,
     write_scores(tiny_corpus, root, heads=True)
     places = [RunDirectory(str(tmp_path / name)).round(2) for name in ("near", "far")]
     for place, do in zip(places, (describe_purchase, describe_purchase_remotely), strict=True):
-        do(tiny_corpus, root, place, **options(run), weights={"intra": 1.0})
+        do(DescribeJob(tiny_corpus, root, place, **options(run), weights={"intra": 1.0}))
     assert storage.read_bytes(places[0].diagnostics) == storage.read_bytes(places[1].diagnostics)
     assert storage.read_bytes(places[0].space) == storage.read_bytes(places[1].space)
     storage.remove_folder(storage.join(root, "cells"))
     with pytest.raises(StorageError, match="cells"):
-        describe_purchase_remotely(tiny_corpus, root, places[1], **options(run))
+        describe_purchase_remotely(DescribeJob(tiny_corpus, root, places[1], **options(run)))

@@ -3,7 +3,8 @@ import pytest
 import ray
 
 from xmr_ray.cluster.reduce import CHUNK
-from xmr_ray.cluster.samples import chunks_of, fetch, merge_tree, sample_points
+from xmr_ray.cluster.samples import chunks_of, merge_tree, sample_points
+from xmr_ray.cluster.score import fetch
 from xmr_ray.errors import StorageError
 from xmr_ray.geometry.hashing import hash_sample
 from xmr_ray.scoring.points import PointSource

@@ -8,7 +8,7 @@ import pytest
 from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.score import ScoringActor, ScoringJob, score_split, unwrap
 from xmr_ray.errors import CheckpointError, CorpusError, XmrError
-from xmr_ray.scoring.outputs import KINDS, file_of, is_written, read_scores
+from xmr_ray.scoring.outputs import KINDS, file_of, is_current, read_scores
 from xmr_ray.types import TrainedNetworks
 
 
@@ -48,7 +48,7 @@ def test_ray_data_streams_every_descriptor_once_and_redoes_only_what_is_missing(
     descriptors = tiny_corpus.descriptors("train")
     placement = Placement(count=2, cpus=0.5, gpus=0.0, threads=1)
     assert score_split(job, descriptors, placement) == tiny_corpus.num_pairs("train")
-    assert all(is_written(job.output, descriptor, job.networks.digest) for descriptor in descriptors)
+    assert all(is_current(job.output, "scores", descriptor, version=job.networks.digest) for descriptor in descriptors)
     assert score_split(job, descriptors, placement) == 0
     Path(file_of(job.output, KINDS[0], descriptors[2])).unlink()
     assert score_split(job, descriptors, placement) == descriptors[2].num_rows

@@ -6,7 +6,7 @@ import pytest
 
 from xmr_ray import storage
 from xmr_ray.errors import StorageError
-from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs, file_of, is_written, read_matrices, read_scores, write_scored
+from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs, file_of, is_current, read_matrices, read_scores, write_scored
 from xmr_ray.types import Descriptor, ScoreBlock
 
 DESCRIPTOR = Descriptor(index=3, split="train", file="train/pairs-00000.parquet", row_group=1, num_rows=5)
@@ -37,13 +37,13 @@ def test_what_is_written_reads_back_in_the_descriptors_order(tmp_path, scored, d
 
 def test_only_the_same_networks_count_as_written(tmp_path, scored):
     root = str(tmp_path)
-    assert not is_written(root, DESCRIPTOR, "v1")
+    assert not is_current(root, "scores", DESCRIPTOR, version="v1")
     write_scored(root, DESCRIPTOR, scored, dtype="f16", version="v1")
-    assert is_written(root, DESCRIPTOR, "v1")
-    assert not is_written(root, DESCRIPTOR, "v2")
+    assert is_current(root, "scores", DESCRIPTOR, version="v1")
+    assert not is_current(root, "scores", DESCRIPTOR, version="v2")
     with open(file_of(root, "scores", DESCRIPTOR), "wb") as file:
         file.write(b"PAR1 torn")
-    assert not is_written(root, DESCRIPTOR, "v1")
+    assert not is_current(root, "scores", DESCRIPTOR, version="v1")
 
 
 def test_a_column_that_was_not_scored_is_named(tmp_path, scored):

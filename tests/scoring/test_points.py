@@ -6,13 +6,12 @@ import pytest
 from xmr_ray import storage
 from xmr_ray.errors import StorageError, StrategyError
 from xmr_ray.geometry.hashing import hash_sample
-from xmr_ray.scoring.outputs import ScoredPairs, file_of, write_scored
+from xmr_ray.scoring.outputs import ScoredPairs, file_of, is_current, write_scored
 from xmr_ray.scoring.points import (
     PointSource,
     feature_points,
     gather_points,
     hellinger_points,
-    is_current,
     join_points,
     merge_samples,
     sample_ids,

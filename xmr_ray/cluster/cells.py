@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import ray
 
-from xmr_ray.cluster.samples import chunks_of, fetch, sample_points
+from xmr_ray.cluster.samples import chunks_of, sample_points
+from xmr_ray.cluster.score import fetch
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import StrategyError
 from xmr_ray.scoring import cells
 from xmr_ray.scoring.cells import assign_descriptors, load_cells, save_cells
-from xmr_ray.scoring.points import Points, PointSource, Space, is_current, version_of
+from xmr_ray.scoring.outputs import is_current
+from xmr_ray.scoring.points import Points, PointSource, Space, version_of
 from xmr_ray.types import Descriptor
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import ray
 from numpy.typing import NDArray
 
 from xmr_ray import storage
-from xmr_ray.cluster.samples import fetch
+from xmr_ray.cluster.score import fetch
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
@@ -27,66 +28,55 @@ def bought_by_round(directory: RunDirectory, *, before: int) -> dict[int, Ids]:
     return {index: read_receipt(directory.round(index).receipt).pair_ids for index in range(before)}
 
 
-def describe_purchase(
-    corpus: PairedCorpus,
-    scored_root: str,
-    place: RoundDirectory,
-    *,
-    selection: Selection,
-    receipts: Mapping[int, Ids],
-    bought: LabelSet,
-    seed: int,
-    weights: Mapping[str, float] | None = None,
-) -> None:
+@dataclass(frozen=True)
+class DescribeJob:
+    """A purchase and what it is seen against.
+
+    `scored_root` is the round whose networks scored the pool: its cells, embeddings, predictions and scores are read. `receipts` are the ids
+    bought in each earlier round, `bought` their labels. Samples are drawn by `seed` and round; `weights` are those of the parts of
+    informativeness, equal if None.
+    """
+
+    corpus: PairedCorpus
+    scored_root: str
+    place: RoundDirectory
+    selection: Selection
+    receipts: Mapping[int, Ids]
+    bought: LabelSet
+    seed: int
+    weights: Mapping[str, float] | None = None
+
+
+def describe_purchase(job: DescribeJob) -> None:
     """Write `place.space`, then `place.diagnostics`; doing it again writes the same.
 
     Points are the means of the fused Gaussians, or without Gaussian heads the means of both unit embeddings, whose length is then not 1.
-
-    Args:
-        corpus: the train pairs.
-        scored_root: round whose networks scored the pool; its cells, embeddings, predictions and scores are read.
-        place: round of the purchase.
-        selection: the purchase.
-        receipts: ids bought in each earlier round.
-        bought: labels bought before.
-        seed: of the run; samples are drawn by it and the round.
-        weights: of the parts of informativeness, equal if None.
     """
-    ids_N, batch = corpus.pair_ids("train"), selection.pair_ids_n
+    corpus, place, receipts = job.corpus, job.place, job.receipts
+    ids_N, batch = corpus.pair_ids("train"), job.selection.pair_ids_n
     before = np.concatenate([np.empty(0, np.int64), *receipts.values()])
-    drawn = draw_ids(ids_N, bought=before, batch=batch, seed=seed, round_index=place.index)
-    source = _source(corpus, scored_root)
-    sample, cells_N = _gather(source, drawn.together, [part for part in PARTS if part in selection.reasons])
+    drawn = draw_ids(ids_N, bought=before, batch=batch, seed=job.seed, round_index=place.index)
+    source = _source(corpus, job.scored_root)
+    sample, cells_N = _gather(source, drawn.together, [part for part in PARTS if part in job.selection.reasons])
     counts = count_cells(ids_N, cells_N, bought=before, batch=batch)
-    labels_C = np.bincount(bought.classes, minlength=corpus.schema.num_classes)
-    numbers = describe(drawn, sample, counts, labels_C=labels_C, weights=weights)
+    labels_C = np.bincount(job.bought.classes, minlength=corpus.schema.num_classes)
+    numbers = describe(drawn, sample, counts, labels_C=labels_C, weights=job.weights)
     picture = draw_picture(drawn, sample, rounds={**receipts, place.index: batch})
     _write_picture(place.space, picture)
     content = {**numbers, "variance_shown": picture.variance_shown, "space": source.space}
-    density = read_json(choice_file(scored_root)) or {}
+    density = read_json(choice_file(job.scored_root)) or {}
     content |= {f"neighbours_{name}": density[name] for name in ("backend", "ef", "recall", "num_shards") if name in density}
     storage.write_whole(place.diagnostics, json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode())
 
 
-def describe_purchase_remotely(
-    corpus: PairedCorpus,
-    scored_root: str,
-    place: RoundDirectory,
-    *,
-    selection: Selection,
-    receipts: Mapping[int, Ids],
-    bought: LabelSet,
-    seed: int,
-    weights: Mapping[str, float] | None = None,
-) -> None:
+def describe_purchase_remotely(job: DescribeJob) -> None:
     """As `describe_purchase`, in a task: no point passes through the driver."""
-    options = {"selection": selection, "receipts": receipts, "bought": bought, "seed": seed, "weights": weights}
-    fetch(_describe.remote(corpus, scored_root, place, options))
+    fetch(_describe.remote(job))
 
 
 @ray.remote
-def _describe(corpus: PairedCorpus, scored_root: str, place: RoundDirectory, options: Mapping[str, object]) -> None:
-    describe_purchase(corpus, scored_root, place, **options)  # type: ignore[arg-type]
+def _describe(job: DescribeJob) -> None:
+    describe_purchase(job)
 
 
 def _source(corpus: PairedCorpus, scored_root: str) -> PointSource:

@@ -8,13 +8,13 @@ from typing import TypeVar
 import torch
 
 from xmr_ray.cluster.cells import fit_cells
-from xmr_ray.cluster.describe import bought_by_round, describe_purchase_remotely
+from xmr_ray.cluster.describe import DescribeJob, bought_by_round, describe_purchase_remotely
 from xmr_ray.cluster.evaluate import RankingJob, evaluate_split
+from xmr_ray.cluster.features import choose_by_features_remotely
 from xmr_ray.cluster.neighbours import find_neighbours
 from xmr_ray.cluster.place import Placement, place_scoring, place_training
 from xmr_ray.cluster.reduce import BlockSource, reduce_blocks
 from xmr_ray.cluster.score import ScoringJob, score_split
-from xmr_ray.cluster.seeds import choose_typical_remotely
 from xmr_ray.cluster.session import Session
 from xmr_ray.cluster.train import TrainJob, needs_streaming, train_round
 from xmr_ray.config import Experiment, TrainingSettings
@@ -43,7 +43,7 @@ class RayEngine:
 
     def choose_by_features(self, strategy: FeatureStrategy, *, bought: Ids, n: int, seed: int, round_index: int) -> Selection:
         """A purchase from features alone, in a task."""
-        return choose_typical_remotely(self.corpus, strategy, n=n, seed=seed, bought=bought, round_index=round_index)
+        return choose_by_features_remotely(self.corpus, strategy, n=n, seed=seed, bought=bought, round_index=round_index)
 
     def train(self, place: RoundDirectory, *, bought: LabelSet, seed: int) -> None:
         """One fit: stage 1, predicted labels, stage 2, and the Gaussian heads if the strategy reads what they give."""
@@ -102,16 +102,17 @@ class RayEngine:
     def describe_purchase(self, scored: RoundDirectory, place: RoundDirectory, *, selection: Selection, bought: LabelSet, seed: int) -> None:
         """Numbers and a picture of a purchase, beside its selection."""
         strategy = self.config.strategy
-        describe_purchase_remotely(
-            self.corpus,
-            scored.path,
-            place,
+        job = DescribeJob(
+            corpus=self.corpus,
+            scored_root=scored.path,
+            place=place,
             selection=selection,
             receipts=bought_by_round(self.directory, before=place.index),
             bought=bought,
             seed=seed,
             weights=strategy.weights.positive() if isinstance(strategy, Ascmr) else None,
         )
+        describe_purchase_remotely(job)
 
     @property
     def _heads(self) -> bool:

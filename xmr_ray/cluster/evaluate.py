@@ -7,7 +7,7 @@ import numpy as np
 import ray
 import torch
 
-from xmr_ray.cluster.score import unwrap
+from xmr_ray.cluster.score import fetch
 from xmr_ray.retrieval import QueryResults, merge_directions, rank_queries, summarise
 from xmr_ray.scoring.outputs import EMBEDDINGS, read_matrices
 from xmr_ray.scoring.spaces import SPACES, space_of
@@ -79,10 +79,7 @@ def evaluate_split(job: RankingJob) -> dict[str, RetrievalReport]:
     """Both directions in every space, over all pairs of the split."""
     shared = ray.put(job)
     pending = [_rank.options(num_cpus=job.threads).remote(shared, part) for part in parts_of(job.gallery)]
-    try:
-        return combine(ray.get(pending))
-    except ray.exceptions.RayTaskError as error:
-        raise unwrap(error) from error
+    return combine(fetch(pending))
 
 
 @ray.remote

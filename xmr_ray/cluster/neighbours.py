@@ -9,7 +9,8 @@ import ray
 
 from xmr_ray.cluster.evaluate import parts_of
 from xmr_ray.cluster.reservations import SPARE_CPUS, Reservation, check_reservations
-from xmr_ray.cluster.samples import chunks_of, fetch, merge_tree, sample_points
+from xmr_ray.cluster.samples import chunks_of, merge_tree, sample_points
+from xmr_ray.cluster.score import fetch
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import StrategyError
 from xmr_ray.geometry.auto import choose_backend
@@ -26,7 +27,8 @@ from xmr_ray.scoring.density import (
     write_density,
     write_exact_density,
 )
-from xmr_ray.scoring.points import Points, PointSource, Space, is_current, version_of
+from xmr_ray.scoring.outputs import is_current
+from xmr_ray.scoring.points import Points, PointSource, Space, version_of
 from xmr_ray.scoring.shards import LazyShards, ShardPlan
 from xmr_ray.types import Descriptor
 

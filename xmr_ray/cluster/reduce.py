@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from xmr_ray.cluster.score import unwrap
+from xmr_ray.cluster.score import fetch
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.scoring.outputs import read_scores
 from xmr_ray.types import Descriptor, ScoreBlock
@@ -44,10 +44,7 @@ def reduce_blocks(source: BlockSource, function: Callable[[ScoreBlock], T], merg
     chunks = [descriptors[start : start + CHUNK] for start in range(0, len(descriptors), CHUNK)]
     shared = ray.put((source, function, merge))
     pending = [_reduce.remote(shared, chunk) for chunk in chunks]
-    try:
-        return merge(ray.get(pending))
-    except ray.exceptions.RayTaskError as error:
-        raise unwrap(error) from error
+    return merge(fetch(pending))
 
 
 @ray.remote(num_cpus=0.5)

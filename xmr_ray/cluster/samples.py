@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import ray
 
 from xmr_ray.cluster.reduce import CHUNK
-from xmr_ray.cluster.score import unwrap
 from xmr_ray.scoring.points import Points, PointSource, gather_points, join_points, merge_samples, sample_ids
 from xmr_ray.types import Descriptor, Ids
 
@@ -32,14 +31,6 @@ def merge_tree(references: Sequence[Any], merge: Callable[[Sequence[T]], T]) -> 
     while len(references) > 1:
         references = [_merge.remote(merge, *references[start : start + CHUNK]) for start in range(0, len(references), CHUNK)]
     return references[0]
-
-
-def fetch(references: Any) -> Any:
-    """The values behind one or several references; an error of our own inside a task is raised as itself."""
-    try:
-        return ray.get(references)
-    except ray.exceptions.RayError as error:
-        raise unwrap(error) from error
 
 
 @ray.remote(num_cpus=0.5)

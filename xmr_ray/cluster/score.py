@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 import ray.data
 import torch
 
@@ -14,7 +15,7 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader, prefetch
 from xmr_ray.errors import XmrError
 from xmr_ray.networks.round import RoundNetworks
-from xmr_ray.scoring.outputs import is_written, write_scored
+from xmr_ray.scoring.outputs import is_current, write_scored
 from xmr_ray.scoring.scorer import PairScorer
 from xmr_ray.types import Descriptor, FeatureDtype, Split, TrainedNetworks
 
@@ -66,7 +67,7 @@ def score_split(job: ScoringJob, descriptors: Sequence[Descriptor], placement: P
     Raises:
         XmrError: what an actor raised, or descriptors that were not scored.
     """
-    missing = [descriptor.index for descriptor in descriptors if not is_written(job.output, descriptor, job.networks.digest)]
+    missing = [descriptor.index for descriptor in descriptors if not is_current(job.output, "scores", descriptor, version=job.networks.digest)]
     if not missing:
         return 0
     per_block = max(1, min(_BLOCK, len(missing) // (2 * placement.count)))
@@ -94,6 +95,14 @@ def collect(scored: Any) -> dict[int, int]:
     try:
         return {int(row["index"]): int(row["rows"]) for row in scored.iter_rows()}
     except Exception as error:
+        raise unwrap(error) from error
+
+
+def fetch(references: Any) -> Any:
+    """The values behind one or several references; an error of our own inside a task is raised as itself."""
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayError as error:
         raise unwrap(error) from error
 
 

@@ -57,8 +57,7 @@ def build_report(
     settings = settings or ReportSettings()
     experiment = read_experiment(experiment_path)
     arms, spaces = summarise_arms(experiment, settings), space_rows(experiment, settings)
-    described = diagnostics_rows(experiment, settings)
-    purchase_spaces = _purchase_spaces(experiment, settings)
+    described, purchase_spaces = diagnostics_rows(experiment, settings), _purchase_spaces(experiment, settings)
     figures = figure_files(_panels(experiment, arms, settings), axis=settings.label_axis) | space_files(purchase_spaces)
     page = _render(
         settings=settings,

@@ -14,7 +14,8 @@ from xmr_ray.component import Settings
 from xmr_ray.errors import StorageError
 from xmr_ray.geometry.hashing import derive_key
 from xmr_ray.geometry.kmeans import assign, fit_kmeans
-from xmr_ray.scoring.points import PointSource, Space, is_current, write_columns
+from xmr_ray.scoring.outputs import is_current
+from xmr_ray.scoring.points import PointSource, Space, write_columns
 from xmr_ray.types import Descriptor, Floats
 
 NUM_PLANES = 8

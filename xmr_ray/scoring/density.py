@@ -12,7 +12,8 @@ from xmr_ray.component import Settings
 from xmr_ray.errors import StorageError
 from xmr_ray.geometry.auto import AnyNeighbours, Auto
 from xmr_ray.geometry.nearest import Nearest, NeighbourLists
-from xmr_ray.scoring.points import Points, PointSource, is_current, write_columns
+from xmr_ray.scoring.outputs import is_current
+from xmr_ray.scoring.points import Points, PointSource, write_columns
 from xmr_ray.types import Descriptor, Floats, Ids
 
 

@@ -47,12 +47,9 @@ def write_scored(root: str, descriptor: Descriptor, scored: ScoredPairs, *, dtyp
     storage.write_table(file_of(root, "scores", descriptor), scores.replace_schema_metadata({"version": version}))
 
 
-def is_written(root: str, descriptor: Descriptor, version: str) -> bool:
-    """Whether this descriptor was scored with these very networks."""
-    path = file_of(root, "scores", descriptor)
-    if not storage.exists(path):
-        return False
-    filesystem, inner = storage.resolve(path)
+def is_current(root: str, kind: str, descriptor: Descriptor, *, version: str) -> bool:
+    """Whether one descriptor's file of a kind is there, whole, and of this version (of the networks and settings that made it)."""
+    filesystem, inner = storage.resolve(file_of(root, kind, descriptor))
     try:
         with filesystem.open_input_file(inner) as source:
             metadata = pq.read_schema(source).metadata or {}

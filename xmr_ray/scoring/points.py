@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xmr_ray import storage
@@ -162,14 +161,3 @@ def write_columns(root: str, kind: str, descriptor: Descriptor, ids_B: Ids, colu
     """Write one descriptor's columns of a kind, whole or not at all."""
     table = pa.table({"pair_id": pa.array(ids_B), **{name: pa.array(values) for name, values in columns.items()}})
     storage.write_table(file_of(root, kind, descriptor), table.replace_schema_metadata({"version": version}))
-
-
-def is_current(root: str, kind: str, descriptor: Descriptor, *, version: str) -> bool:
-    """Whether one descriptor's file of a kind is there, whole, and of this version."""
-    filesystem, inner = storage.resolve(file_of(root, kind, descriptor))
-    try:
-        with filesystem.open_input_file(inner) as source:
-            metadata = pq.read_schema(source).metadata or {}
-    except (OSError, pa.ArrowException):
-        return False
-    return bool(metadata.get(b"version") == version.encode())

@@ -95,10 +95,9 @@ def fit_label_predictor(
 
     Cross-fitting trains one network per fold on the labels outside it; the check with the lowest calibrated log-loss over all held-out
     labels gives the number of steps, and the networks of the folds are dropped. With fewer than 8 labels nothing is held out: all steps
-    are taken, and nothing is calibrated.
-
-    `unlabelled` are this rank's train rows; `settings.unlabelled` says whether they are used. The fit starts from the weights of
-    `previous` where it is given; networks of folds start cold all the same, because `previous` has seen the labels that they hold out.
+    are taken, and nothing is calibrated. `unlabelled` are this rank's train rows; `settings.unlabelled` says whether they are used. The fit
+    starts from the weights of `previous` where it is given; networks of folds start cold all the same, because `previous` has seen the
+    labels that they hold out.
 
     Raises:
         CheckpointError: the weights of `previous` do not fit.
@@ -112,8 +111,8 @@ def fit_label_predictor(
         labels_BC = torch.cat([held_out.labels_LC for _, held_out in trials])
         pooled = [LabelLogits(*(torch.cat(heads) for heads in zip(*at_check, strict=True))) for at_check in zip(*curves, strict=False)]
         candidates = [_calibrate(settings, logits, labels_BC, context) for logits in pooled]
-        for check, candidate in enumerate(candidates):
-            on_check({"stage": 1, "step": _check_steps(settings)[check], "held_out_log_loss": candidate.log_loss})
+        for step, candidate in zip(_check_steps(settings), candidates, strict=False):
+            on_check({"stage": 1, "step": step, "held_out_log_loss": candidate.log_loss})
         losses_K = context.ranks.first(torch.tensor([candidate.log_loss for candidate in candidates], dtype=torch.float64))
         best = int(losses_K.argmin())
         steps, calibration, logits = _check_steps(settings)[best], candidates[best], pooled[best]

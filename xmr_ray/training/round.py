@@ -99,10 +99,7 @@ def fit_round(
         ConfigError: `validation: split` without labels of the validation split.
         CheckpointError: the saved state, or the networks of the round before, do not fit this configuration.
     """
-    if len(bought) == 0:
-        raise LedgerError("no labels were bought: training needs at least one labelled pair; check budget.seed_pairs")
-    if config.validation == "split" and not validation:
-        raise ConfigError("training.validation is 'split', but there are no labels of a validation split; use cross_fit")
+    _check_labels(config, bought, validation)
     context = _context(config, corpus, ranks=ranks, device=device, seed=seed, round_index=round_index)
     fit = _Fit(config, corpus, context, checkpoints, on_epoch, previous if config.warm_start else None)
     labelled = fit.labelled(bought, "train")
@@ -115,6 +112,13 @@ def fit_round(
     if gaussian is not None:
         summary |= {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
     return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
+
+
+def _check_labels(config: TrainingConfig, bought: LabelSet, validation: LabelSet | None) -> None:
+    if len(bought) == 0:
+        raise LedgerError("no labels were bought: training needs at least one labelled pair; check budget.seed_pairs")
+    if config.validation == "split" and not validation:
+        raise ConfigError("training.validation is 'split', but there are no labels of a validation split; use cross_fit")
 
 
 def _context(config: TrainingConfig, corpus: PairedCorpus, *, ranks: Ranks, device: torch.device, seed: int, round_index: int) -> FitContext:
