@@ -9,10 +9,10 @@ DEV_STAMP := $(VENV)/.installed-dev
 COVERAGE := --cov=xmr_ray --cov-report=term:skip-covered --cov-fail-under=90
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fast check lint format clean
+.PHONY: help venv demo test test-integration fast check lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(DEV_STAMP)  ## environment with the tools of development, in .venv
 
@@ -20,10 +20,10 @@ demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded
 	$(BIN)/xmr-ray run -c configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
-	$(BIN)/python -m pytest $(COVERAGE)
+	$(BIN)/python -m pytest -m "not integration" $(COVERAGE)
 
 fast: $(DEV_STAMP)  ## the tests that start no other processes
-	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow and not integration"
 
 check: lint  ## lint, then the floors of the house
 	$(BIN)/python -m pytest -q tests/test_architecture.py

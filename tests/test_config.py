@@ -125,3 +125,17 @@ def test_what_arms_share_cannot_be_set_in_one(key):
 def test_counts_that_cannot_be_are_refused_at_load(content):
     with pytest.raises(ConfigError, match="num_"):
         validate(content, where="test")
+
+
+def test_the_share_held_out_changes_results_and_so_the_fingerprint():
+    runs = {
+        share: expand(validate({"evaluation": {"held_out": share}} if share else {}, where="test"))[0].fingerprint("c") for share in (None, 0.2, 0.3)
+    }
+    assert runs[None] == runs[0.2] != runs[0.3]
+
+
+def test_who_answers_is_part_of_what_a_run_is():
+    oracle, files = (expand(validate({"annotator": {"kind": kind}}, where="test"))[0].fingerprint("c") for kind in ("oracle", "files"))
+    assert oracle != files
+    with pytest.raises(ConfigError, match="annotator"):
+        validate({"annotator": {"kind": "crowd"}}, where="test")

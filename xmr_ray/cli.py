@@ -1,10 +1,9 @@
-"""Verbs for people: `xmr-ray ingest | run | score | train | evaluate | report | doctor`.
+"""Verbs for people: `xmr-ray ingest | embed | run | score | train | evaluate | report | doctor | label`.
 
 Exit codes: 0 done, 1 unexpected error, 2 configuration or usage, 3 corpus or outside data, 4 run directory, ledger or networks,
-5 cluster resources, 6 storage, 130 interrupted, 143 terminated.
+5 cluster resources, 6 storage, 7 a run waits for answers of people, 130 interrupted, 143 terminated.
 """
 
-import json
 import logging
 import os
 import signal
@@ -23,10 +22,24 @@ from xmr_ray.corpus.check import check_corpus
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import has_truth, open_truth
 from xmr_ray.errors import ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
-from xmr_ray.readers.ingest import ingest as write_corpus
+from xmr_ray.label_cli import WAITING, label_app, waiting_content, waiting_lines
+from xmr_ray.options import (
+    ArmOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    Overrides,
+    RetryOption,
+    SeedOption,
+    final_table,
+    loaded,
+    out,
+    round_line,
+    tell,
+)
 from xmr_ray.report.build import build_report
 from xmr_ray.report.live import round_bar
-from xmr_ray.report.progress import SummaryRow, finished_rounds, summary_rows
+from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
 
 if TYPE_CHECKING:
@@ -44,29 +57,49 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
 )
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-out = Console(highlight=False, soft_wrap=True)
-
-ConfigOption = Annotated[str, typer.Option("--config", "-c", help="YAML file; see configs/")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...", help="overrides of the configuration")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object for machines")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and what would be done, and stop")]
-ArmOption = Annotated[str | None, typer.Option("--arm", help="which arm, where there are several")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="which seed, where there are several")]
+app.add_typer(label_app, name="label")
 
 
 @app.command()
-def ingest(config_path: ConfigOption, overrides: Overrides = None, as_json: JsonOption = False, dry_run: DryRunOption = False) -> None:
-    """Write the outside dataset of `corpus.reader` as a canonical corpus at `corpus.path`; a finished one is left as it is."""
-    experiment = config.load(config_path, overrides or [])
-    reader = experiment.corpus.reader
-    if reader is None:
-        raise ConfigError(f"{config_path}: corpus.reader is not set, there is nothing to ingest; corpus {experiment.corpus.path!r} is used as it is")
+def ingest(
+    config_path: ConfigOption,
+    overrides: Overrides = None,
+    as_json: JsonOption = False,
+    dry_run: DryRunOption = False,
+    retry_failed: RetryOption = False,
+) -> None:
+    """Write the dataset of `corpus.reader`: features as a corpus, raw pairs for `embed`; only what is missing is written."""
+    experiment = loaded(config_path, overrides)
+    if experiment.corpus.reader is None:
+        raise ConfigError(f"{config_path}: corpus.reader is not set, there is nothing to ingest; {experiment.corpus.path!r} is used as it is")
     if dry_run:
         _dry_run(experiment, {"would_write": experiment.corpus.path}, as_json=as_json)
         return
-    corpus = write_corpus(reader.read(), experiment.corpus.path)
-    counts = {split: corpus.num_pairs(split) for split in corpus.splits}
-    _tell({"corpus": corpus.path, "pairs": counts, "classes": corpus.schema.num_classes, "fingerprint": corpus.fingerprint}, as_json=as_json)
+    from xmr_ray.cluster.corpora import ingest_corpus
+
+    found = ingest_corpus(experiment, retry_failed=retry_failed)
+    kind = "corpus" if isinstance(found, PairedCorpus) else "raw_pairs"
+    told = {kind: found.path, "pairs": found.num_rows, "classes": found.schema.num_classes, "fingerprint": found.fingerprint}
+    tell(told if kind == "corpus" else {**told, "next": f"xmr-ray embed -c {config_path}"}, as_json=as_json)
+
+
+@app.command()
+def embed(
+    config_path: ConfigOption,
+    overrides: Overrides = None,
+    as_json: JsonOption = False,
+    dry_run: DryRunOption = False,
+    retry_failed: RetryOption = False,
+) -> None:
+    """Encode raw pairs with `corpus.encoders` into a corpus, ingesting them first where that was not done; only what is missing is made."""
+    experiment = loaded(config_path, overrides)
+    if dry_run:
+        _dry_run(experiment, {"would_read": experiment.corpus.raw, "would_write": experiment.corpus.path}, as_json=as_json)
+        return
+    from xmr_ray.cluster.corpora import embed_corpus
+
+    corpus = embed_corpus(experiment, retry_failed=retry_failed)
+    tell({"corpus": corpus.path, "pairs": corpus.num_rows, "fingerprint": corpus.fingerprint}, as_json=as_json)
 
 
 @app.command()
@@ -77,11 +110,15 @@ def run(
     dry_run: DryRunOption = False,
     accept_change: Annotated[bool, typer.Option("--accept-change", help="go on with a run under a changed configuration")] = False,
 ) -> None:
-    """Run every arm and seed: buy, train, evaluate, round by round, then write the report. Started again, it goes on where it was."""
-    experiment = _loaded(config_path, overrides)
+    """Run every arm and seed: buy, train, evaluate, round by round, then write the report. Started again, it goes on where it was.
+
+    Where people give the labels it ends with code 7 when it waits for answers, and says where to give them.
+    """
+    experiment = loaded(config_path, overrides)
     if dry_run:
         _dry_run(experiment, _plan(experiment), as_json=as_json)
         return
+    from xmr_ray.cluster.labelling import label_status
     from xmr_ray.cluster.runner import experiment_path, run_experiment
 
     folder = experiment_path(experiment)
@@ -91,19 +128,26 @@ def run(
         def on_round(arm_run: "ArmRun", state: "LoopState") -> None:
             bar.round_finished()
             if not as_json:
-                out.print(_round_line(arm_run.run_id, state.history[-1]))
+                out.print(round_line(arm_run.run_id, state.history[-1]))
 
         def on_step(arm_run: "ArmRun", index: int, step: str) -> None:
             bar.step(arm_run.run_id, index, step)
 
         run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
-    page = _write_report(experiment, folder, command=_command(config_path, overrides))
-    rows = summary_rows(folder)
+    waiting = [row for row in label_status(experiment) if row.waiting_round is not None]
+    begun = any(finished_rounds(folder, run_id) for run_id in rounds)
+    page = _write_report(experiment, folder, command=_command(config_path, overrides)) if begun else None
+    rows = summary_rows(folder) if begun else []
     if as_json:
-        _tell({"runs": [asdict(row) for row in rows], "report": page}, as_json=True)
-        return
-    out.print(_final_table(rows))
-    out.print(f"report: {page}")
+        waits = {"waiting": waiting_content(waiting)} if waiting else {}
+        tell({"runs": [asdict(row) for row in rows], "report": page, **waits}, as_json=True)
+    elif page is not None:
+        out.print(final_table(rows))
+        out.print(f"report: {page}")
+    if waiting:
+        for line in () if as_json else waiting_lines(waiting, config_path, overrides):
+            out.print(line, markup=False)
+        raise typer.Exit(WAITING)
 
 
 @app.command()
@@ -116,14 +160,14 @@ def train(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train both networks on everything that a run has bought so far, unless they are trained."""
-    experiment = _loaded(config_path, overrides)
+    experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.runner import pick, train_last
 
     if dry_run:
         _dry_run(experiment, {"run": pick(experiment, arm=arm, seed=seed).run_id}, as_json=as_json)
         return
     place = train_last(experiment, arm=arm, seed=seed)
-    _tell({"round": place.index, "networks": place.networks}, as_json=as_json)
+    tell({"round": place.index, "networks": place.networks}, as_json=as_json)
 
 
 @app.command()
@@ -136,14 +180,14 @@ def score(
     dry_run: DryRunOption = False,
 ) -> None:
     """Score every train pair with a run's newest networks: scores, embeddings and predictions as Parquet, one file a descriptor."""
-    experiment = _loaded(config_path, overrides)
+    experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.runner import pick, score_last
 
     if dry_run:
         _dry_run(experiment, {"run": pick(experiment, arm=arm, seed=seed).run_id}, as_json=as_json)
         return
     place = score_last(experiment, arm=arm, seed=seed)
-    _tell({"round": place.index, **{kind: place.folder(kind) for kind in ("scores", "embeddings", "predictions")}}, as_json=as_json)
+    tell({"round": place.index, **{kind: place.folder(kind) for kind in ("scores", "embeddings", "predictions")}}, as_json=as_json)
 
 
 @app.command()
@@ -156,7 +200,7 @@ def evaluate(
     dry_run: DryRunOption = False,
 ) -> None:
     """Evaluate a run's newest networks on the test split, in both directions and every space."""
-    experiment = _loaded(config_path, overrides)
+    experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.runner import evaluate_last, pick
 
     if dry_run:
@@ -164,9 +208,10 @@ def evaluate(
         return
     place, spaces = evaluate_last(experiment, arm=arm, seed=seed)
     if as_json:
-        _tell({"round": place.index, "retrieval": {space: asdict(report) for space, report in spaces.items()}}, as_json=True)
+        tell({"round": place.index, "retrieval": {space: asdict(report) for space, report in spaces.items()}}, as_json=True)
         return
-    table = Table("space", "mAP i2t", "mAP t2i", "mAP mean", "mAP@50 i2t", "mAP@50 t2i", title=f"round {place.index}, test split")
+    measured_on = "test split" if has_truth(PairedCorpus.open(experiment.corpus.path), "test") else "bought pairs held out"
+    table = Table("space", "mAP i2t", "mAP t2i", "mAP mean", "mAP@50 i2t", "mAP@50 t2i", title=f"round {place.index}, {measured_on}")
     for space, found in spaces.items():
         values = (found.i2t.map_all, found.t2i.map_all, found.map_mean, found.i2t.map_50, found.t2i.map_50)
         table.add_row(space, *(f"{value:.4f}" for value in values))
@@ -182,7 +227,7 @@ def report(config_path: ConfigOption, overrides: Overrides = None, as_json: Json
         _dry_run(experiment, {"would_write": storage.join(folder, "report")}, as_json=as_json)
         return
     page = _write_report(experiment, folder, command=_command(config_path, overrides))
-    _tell({"report": page}, as_json=as_json)
+    tell({"report": page}, as_json=as_json)
 
 
 @app.command()
@@ -195,7 +240,7 @@ def doctor(config_path: ConfigOption, overrides: Overrides = None, as_json: Json
     found = check_corpus(experiment.corpus.path)
     findings = [asdict(finding) for finding in found.findings]
     if as_json:
-        _tell({"corpus": experiment.corpus.path, "findings": findings}, as_json=True)
+        tell({"corpus": experiment.corpus.path, "findings": findings}, as_json=True)
     for finding in () if as_json else found.findings:
         out.print(str(finding), markup=False)
     if found.findings:
@@ -239,14 +284,6 @@ def _set_up_logging() -> None:
     logging.getLogger("xmr_ray").setLevel(level.upper())
 
 
-def _loaded(config_path: str, overrides: Sequence[str] | None) -> config.Experiment:
-    experiment = config.load(config_path, overrides or [])
-    if experiment.resources.address is not None:
-        # Ray's environment is set when the engine is imported, and a foreign address must not be narrowed to loopback.
-        os.environ["RAY_ADDRESS"] = experiment.resources.address
-    return experiment
-
-
 def _plan(experiment: config.Experiment) -> dict[str, Any]:
     num_pairs = PairedCorpus.open(experiment.corpus.path).num_pairs("train")
     purchases = {arm_run.run_id: arm_run.purchases(num_pairs) for arm_run in config.expand(experiment)}
@@ -255,18 +292,10 @@ def _plan(experiment: config.Experiment) -> dict[str, Any]:
 
 def _dry_run(experiment: config.Experiment, plan: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _tell({"config": experiment.model_dump(mode="json"), **plan}, as_json=True)
+        tell({"config": experiment.model_dump(mode="json"), **plan}, as_json=True)
         return
     out.print(config.to_yaml(experiment), markup=False)
-    _tell(plan, as_json=False)
-
-
-def _tell(content: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(content))
-        return
-    for key, value in content.items():
-        out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+    tell(plan, as_json=False)
 
 
 def _write_report(experiment: config.Experiment, folder: str, *, command: str) -> str:
@@ -278,19 +307,3 @@ def _write_report(experiment: config.Experiment, folder: str, *, command: str) -
 
 def _command(config_path: str, overrides: Sequence[str] | None) -> str:
     return " ".join(["xmr-ray run -c", config_path, *(overrides or [])])
-
-
-def _round_line(run_id: str, finished: Mapping[str, Any]) -> str:
-    found = finished["retrieval"][finished["space"]]
-    seconds = sum(finished["seconds"].values())
-    labels = finished["num_bought"] + finished["num_validation_labels"]
-    directions = f"i2t {found['i2t']['map_all']:.3f}, t2i {found['t2i']['map_all']:.3f}"
-    return f"{run_id:<14} round {finished['round']:>2}  {labels:>6} labels  mAP {found['map_mean']:.3f} ({directions})  {seconds:5.1f} s"
-
-
-def _final_table(rows: Sequence[SummaryRow]) -> Table:
-    table = Table("arm", "seeds", "labels", "mAP i2t", "mAP t2i", "mAP mean", "of full")
-    for row in rows:
-        share = "" if row.share_of_full is None else f"{row.share_of_full:.1%}"
-        table.add_row(row.arm, str(row.num_seeds), str(row.labels), f"{row.map_i2t:.3f}", f"{row.map_t2i:.3f}", f"{row.map_mean:.3f}", share)
-    return table

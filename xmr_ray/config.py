@@ -16,8 +16,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from xmr_ray.component import Settings
+from xmr_ray.encoders.embed import EmbedSettings
 from xmr_ray.errors import ConfigError
-from xmr_ray.labels.annotators import OracleSettings
+from xmr_ray.labels.annotators import AnnotatorSettings, OracleSettings
 from xmr_ray.labels.budget import Budget
 from xmr_ray.readers import Reader
 from xmr_ray.scoring.cells import CellSettings
@@ -28,13 +29,24 @@ from xmr_ray.strategies.typical import Typical
 from xmr_ray.training.round import TrainingConfig
 
 FULL = "full"
+HELD_OUT = 0.2
 
 
 class CorpusSettings(Settings):
-    """Where the canonical corpus lies, and what it is made from by `xmr-ray ingest`."""
+    """Where the canonical corpus lies, and what it is made from by `xmr-ray ingest` and `xmr-ray embed`."""
 
     path: str = Field(default="embedded", description="'embedded' (Open Clip Art, inside the package), a folder, or a URI")
-    reader: Reader | None = Field(default=None, description="outside dataset that `ingest` writes to `path`")
+    reader: Reader | None = Field(default=None, description="outside dataset: `ingest` writes features to `path`, raw pairs to `raw_path`")
+    raw_path: str | None = Field(default=None, description="where raw pairs lie before they are encoded; None is `path` with -raw at its end")
+    encoders: EmbedSettings | None = Field(default=None, description="what `embed` turns images and texts into features with")
+    rows_per_file: int = Field(default=65536, ge=1, description="pairs in one file of the corpus, the unit that is written, kept and redone")
+    num_writers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(default="auto", description="actors that write; auto takes one per CPU or GPU")
+    cpus_per_writer: float = Field(default=0.5, gt=0, description="CPUs reserved by each of them")
+
+    @property
+    def raw(self) -> str:
+        """Where raw pairs lie."""
+        return self.raw_path or f"{self.path.rstrip('/')}-raw"
 
 
 class TrainingSettings(TrainingConfig):
@@ -60,11 +72,17 @@ class ScoringSettings(CellSettings, DensitySettings):
 
 
 class EvaluationSettings(Settings):
-    """Which space the curves show; the others are reported beside it."""
+    """Which space the curves show (the others are reported beside it), and what measures where the test split has no truth."""
 
     space: Literal["overlap", "prob", "feature", "concat"] = Field(
         default="overlap",
         description="expected number of shared labels, cosine of class probabilities, cosine of embeddings, or the mean of both cosines",
+    )
+    held_out: float = Field(
+        default=HELD_OUT,
+        ge=0,
+        lt=1,
+        description="share of the bought pairs that is never trained on where the test split has no truth; they are queries and gallery of mAP",
     )
 
 
@@ -92,7 +110,7 @@ class Experiment(Settings):
     name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder below storage_path")
     storage_path: str = Field(default="runs", description="where run directories lie")
     corpus: CorpusSettings = CorpusSettings()
-    annotator: OracleSettings = OracleSettings()
+    annotator: AnnotatorSettings = OracleSettings()
     budget: Budget = Budget()
     seed_strategy: SeedStrategy = Typical()
     strategy: AnyStrategy = Random()
@@ -148,6 +166,8 @@ class ArmRun(Settings):
     def fingerprint(self, corpus_fingerprint: str) -> str:
         """Hash of what changes results: not resources, the report, or where things lie."""
         shown = self.experiment.model_dump(mode="json", exclude=_EXCLUDED)
+        if shown["evaluation"]["held_out"] == HELD_OUT:  # runs that were begun before there was a choice go on
+            del shown["evaluation"]["held_out"]
         content = [shown, self.seed, self.arm == FULL, corpus_fingerprint]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

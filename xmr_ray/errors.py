@@ -5,6 +5,7 @@
     ├── CorpusError          a corpus on disk that is missing, misaligned or damaged
     │   └── ReaderError      an outside dataset that cannot be read
     ├── LedgerError          labels, receipts and the budget
+    ├── AnnotatorError       people cannot be asked, or their answers cannot be fetched
     ├── StrategyError        a strategy that was asked for what cannot be given
     ├── RetrievalError       embeddings that cannot be ranked
     ├── RunError             a run directory: locked, foreign, or of another configuration
@@ -34,6 +35,10 @@ class ReaderError(CorpusError):
 
 class LedgerError(XmrError):
     """Labels, receipts or the budget contradict each other."""
+
+
+class AnnotatorError(XmrError):
+    """People cannot be asked, or their answers cannot be fetched."""
 
 
 class StrategyError(XmrError):

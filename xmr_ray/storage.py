@@ -64,14 +64,18 @@ def size_of(path: str) -> int | None:
     return info.size if info.type == fs.FileType.File else None
 
 
-def list_names(path: str) -> list[str]:
-    """Sorted names in a folder, unfinished files left out; empty where there is no folder. Raises `StorageError` if it cannot be listed."""
+def list_names(path: str, *, unfinished: bool = False) -> list[str]:
+    """Sorted names in a folder, without unfinished files unless these are asked for; empty where there is no folder.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
     filesystem, inner = resolve(path)
     try:
         found = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: cannot be listed ({error})") from error
-    return sorted(info.base_name for info in found if ".part-" not in info.base_name)
+    return sorted(info.base_name for info in found if unfinished or ".part-" not in info.base_name)
 
 
 def make_folder(path: str) -> None:

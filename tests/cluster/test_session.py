@@ -32,6 +32,7 @@ def test_the_environment_is_set_before_ray_is_imported_and_what_is_set_is_kept()
     assert environment["RAY_worker_niceness"] == "3"
     assert (environment["RAY_AUTH_MODE"], environment["RAY_USAGE_STATS_ENABLED"]) == ("token", "0")
     assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert environment["RAY_idle_worker_killing_time_threshold_ms"] == "60000"
 
 
 def test_a_session_that_is_open_is_used_and_left_open(session):

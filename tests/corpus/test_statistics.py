@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,3 +45,26 @@ def test_bytes_are_equal_and_come_back():
 def test_other_bytes_name_the_path(data):
     with pytest.raises(CorpusError, match=r"^here\.npz: not a statistics file"):
         from_bytes(data, path="here.npz")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(0, 1000))
+def test_moments_of_parts_merge_to_those_of_the_whole_and_survive_json(sizes, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(3, 2, (sum(sizes), 4)).astype(np.float32)
+    merged, start = Moments(4), 0
+    for size in sizes:
+        part = Moments(4)
+        part.add(rows[start : start + size])
+        merged.merge(Moments.from_json(json.loads(json.dumps(part.to_json()))))
+        start += size
+    if len(rows):
+        np.testing.assert_allclose(merged.mean(), rows.astype(np.float64).mean(0), rtol=1e-6)
+    if len(rows) > 1:
+        np.testing.assert_allclose(merged.std(), rows.astype(np.float64).std(0), rtol=1e-5)
+
+
+def test_one_part_merged_into_nothing_is_itself_to_the_last_bit():
+    part, merged = Moments(3), Moments(3)
+    part.add(np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32))
+    merged.merge(part)
+    assert merged.to_json() == part.to_json()

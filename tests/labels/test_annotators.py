@@ -7,7 +7,7 @@ from xmr_ray.types import LabelSet, Selection
 def test_the_oracle_answers_what_it_was_asked_and_nothing_else():
     truth = LabelSet.of([1, 2, 5, 9], [[0], [1, 2], [], [2]])
     oracle = Oracle(truth.take)
-    oracle.request(Selection(np.array([9, 2]), np.array([0.5, 0.1])))
+    oracle.request(Selection(np.array([9, 2]), np.array([0.5, 0.1])), folder="nowhere")
     answers = oracle.collect()
     assert answers.labels.pair_ids_L.tolist() == [2, 9]
     assert answers.labels.dense([2, 9], num_classes=3).tolist() == [[0, 1, 1], [0, 0, 1]]

@@ -63,8 +63,8 @@ class FakeEngine:
         whole = {"cell": 7, "signature": 5}
         return np.floor(values_B * whole[name]).astype(np.int64) if name in whole else values_B
 
-    def evaluate(self, place, networks):
-        self.calls.append(f"evaluate {place.index}")
+    def evaluate(self, place, networks, *, held_out=None):
+        self.calls.append(f"evaluate {place.index}" + ("" if held_out is None else f" on {held_out.pair_ids_L.tolist()}"))
         quality = int(networks.digest[:6], 16) / 0xFFFFFF
         way = DirectionReport(map_all=quality, map_50=quality, recall={1: quality}, num_queries=9, num_without_relevant=0)
         return {"prob": RetrievalReport(way, way)}
@@ -82,7 +82,7 @@ def truth(ids):
 
 @pytest.fixture
 def make_run(tmp_path, ids, truth):
-    def make(name="run", *, strategy=None, annotator=None, purchases=(20, 15, 15, 10)):
+    def make(name="run", *, strategy=None, annotator=None, purchases=(20, 15, 15, 10), held_out=None):
         directory = RunDirectory(str(tmp_path / name))
         return Run(
             directory=directory,
@@ -94,6 +94,7 @@ def make_run(tmp_path, ids, truth):
             arm="entropy",
             seed=4,
             space="prob",
+            held_out=held_out,
         )
 
     return make

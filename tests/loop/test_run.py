@@ -126,7 +126,7 @@ class Slow:
     def __init__(self, truth):
         self.truth, self.asked, self.requests, self.patience = truth, None, 0, 1
 
-    def request(self, selection):
+    def request(self, selection, *, folder):
         self.asked = selection.pair_ids_n
         self.requests += 1
 

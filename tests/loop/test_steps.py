@@ -11,7 +11,7 @@ from xmr_ray.types import EMPTY_LABELS
 
 
 class Wrong:
-    def request(self, selection):
+    def request(self, selection, *, folder):
         self.asked = selection.pair_ids_n
 
     def collect(self):

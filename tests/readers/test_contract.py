@@ -1,9 +1,14 @@
-"""What every registered reader must do; a new reader adds one entry to CASES."""
+"""What every registered reader of features must do; a new reader adds one entry to CASES, or to RAW_CASES of test_raw_contract.py."""
 
+import runpy
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import scipy.io
 from pydantic import TypeAdapter
 
 from xmr_ray.corpus.check import check_corpus
@@ -17,11 +22,43 @@ CASES = {
     "parquet": lambda npz, parquet: {"path": str(parquet), "split_column": "part", "labels": "tags", "caption": "title", "pair_id": "key"},
     "synthetic": lambda npz, parquet: {"num_train": 1500, "num_validation": 40, "num_test": 30, "image_dim": 12, "text_dim": 5, "dtype": "bf16"},
 }
+NUS_FEATURES = ("Low_Level_Features/Normalized_CH.dat", "Low_Level_Features/Normalized_WT.dat")
 
 
-@pytest.fixture(params=CASES)
-def reader(request, npz_folder, parquet_folder):
-    settings = {"kind": request.param, **CASES[request.param](npz_folder, parquet_folder)}
+def feature_mat(folder):
+    rng = np.random.default_rng(0)
+    arrays = {f"{role}_{part}": rng.random((rows, width)) for part, rows in (("tr", 30), ("te", 7)) for role, width in (("I", 5), ("T", 3))}
+    labels = {f"L_{part}": rng.integers(1, 5, size=(rows, 1)) for part, rows in (("tr", 30), ("te", 7))}
+    scipy.io.savemat(folder / "features.mat", {**arrays, **labels})
+    return {"path": f"{folder}/features.mat", "num_validation": 5}
+
+
+def feature_shards(folder):
+    rng = np.random.default_rng(0)
+    shards = folder / "shards"
+    shards.mkdir()
+    for number, rows in enumerate((9, 4)):
+        for name, width in (("img", 5), ("text", 3)):
+            np.save(shards / f"{name}_emb_{number}.npy", rng.random((rows, width)).astype(np.float16))
+        columns = {"caption": [f"words {i}" for i in range(rows)], "tags": [["sea", "sky"][: i % 3] for i in range(rows)]}
+        pq.write_table(pa.table(columns), shards / f"metadata_{number}.parquet")
+    return {"path": str(shards), "labels": "tags", "num_validation": 2, "num_test": 3}
+
+
+TREE_CASES = {
+    "feature_mat": lambda trees, folder: feature_mat(folder),
+    "feature_shards": lambda trees, folder: feature_shards(folder),
+    "nus_wide": lambda trees, folder: {**trees.nus_wide(folder), "text": "tag_vectors", "features": NUS_FEATURES, "carve_validation": 1},
+    "wikipedia": lambda trees, folder: {**trees.wikipedia(folder), "features": True, "carve_validation": 1},
+}
+
+
+@pytest.fixture(params=[*CASES, *TREE_CASES])
+def reader(request, npz_folder, parquet_folder, trees, tmp_path):
+    if request.param in TREE_CASES:
+        settings = {"kind": request.param, **TREE_CASES[request.param](trees, tmp_path)}
+    else:
+        settings = {"kind": request.param, **CASES[request.param](npz_folder, parquet_folder)}
     return TypeAdapter(Reader).validate_python(settings)
 
 
@@ -40,7 +77,8 @@ def gathered(source):
 
 def test_every_registered_kind_has_a_case():
     union = get_args(get_args(Reader)[0])
-    assert {reader.model_fields["kind"].default for reader in union} == set(CASES)
+    raw_cases = runpy.run_path(str(Path(__file__).with_name("test_raw_contract.py")))["RAW_CASES"]
+    assert {reader.model_fields["kind"].default for reader in union} == {*CASES, *TREE_CASES, *raw_cases}
 
 
 def test_same_settings_give_the_same_records(reader):

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import CorpusError
 from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
@@ -21,17 +22,24 @@ def test_another_source_does_not_replace_a_corpus(tmp_path):
     assert ingest(SMALL.read(), str(tmp_path / "c")).fingerprint == first.fingerprint
 
 
-def test_source_that_breaks_off_leaves_no_corpus(tmp_path):
+def test_source_that_breaks_off_leaves_no_corpus_and_keeps_whole_parts(tmp_path):
     source = SMALL.read()
 
-    def breaks():
-        yield next(source.shards())
-        raise RuntimeError("the outside world")
+    def breaks(split, start, stop):
+        if start == 200:
+            raise RuntimeError("the outside world")
+        yield from source.read(split, start, stop)
 
     with pytest.raises(RuntimeError, match="the outside world"):
-        ingest(replace(source, stream=breaks), str(tmp_path / "c"))
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert ingest(source, str(tmp_path / "c")).num_pairs("train") == 300
+        ingest(replace(source, read=breaks), str(tmp_path / "c"), rows_per_file=100)
+    with pytest.raises(CorpusError, match="no corpus here"):
+        PairedCorpus.open(str(tmp_path / "c"))
+    assert [path.name for path in sorted((tmp_path / "c" / "train").iterdir())] == ["pairs-00000.parquet", "pairs-00001.parquet"]
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "c" / "train").iterdir()}
+    corpus = ingest(source, str(tmp_path / "c"), rows_per_file=100)
+    assert corpus.num_pairs("train") == 300
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert corpus.fingerprint == ingest(source, str(tmp_path / "d"), rows_per_file=100).fingerprint
 
 
 def test_damaged_corpus_is_not_taken_for_complete(tmp_path):

@@ -246,3 +246,13 @@ def test_a_corpus_without_map_still_has_its_page(tmp_path, make, bare):
     _, page = build(tmp_path, bare, labels=False)
     assert "reaches a mAP of –" in page.text
     assert "0.050" in page.text
+
+
+def test_where_bought_pairs_measure_the_page_says_so(tmp_path, make, bare):
+    run = make.run(tmp_path, "random", 0, [(40, 0.2, 0.2), (80, 0.25, 0.25)])
+    for index, num_held_out in enumerate((7, 15)):
+        run.round(index).write_report(run.round(index).read_report() | {"num_held_out": num_held_out})
+    text = build(tmp_path, bare, labels=False)[1].text
+    assert "The test split of this corpus has no truth . mAP is measured among bought pairs that were held out" in text
+    assert "at most 15 in a round" in text
+    assert "Every test image is a query" not in text

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 
 def set_environment(environment: MutableMapping[str, str]) -> None:
-    """Loopback only (for a session of our own), token authentication, no usage statistics, and workers at normal niceness.
+    """Loopback only (for a session of our own), token authentication, no usage statistics, workers at normal niceness and kept for a minute.
 
     >>> environment = {"RAY_ADDRESS": "10.0.0.1:6379"}
     >>> set_environment(environment)
@@ -26,6 +26,8 @@ def set_environment(environment: MutableMapping[str, str]) -> None:
     }
     if not environment.get("RAY_ADDRESS"):
         settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Ray ends idle workers after a second, and a round's next step starts them anew: seconds a round where there are few CPUs.
+        settings["RAY_idle_worker_killing_time_threshold_ms"] = "60000"
     for name, value in settings.items():
         environment.setdefault(name, value)
 

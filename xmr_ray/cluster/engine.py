@@ -9,7 +9,7 @@ import torch
 
 from xmr_ray.cluster.cells import fit_cells
 from xmr_ray.cluster.describe import DescribeJob, bought_by_round, describe_purchase_remotely
-from xmr_ray.cluster.evaluate import RankingJob, evaluate_split
+from xmr_ray.cluster.evaluate import HeldOutJob, RankingJob, evaluate_held_out, evaluate_split, own_pairs_beside
 from xmr_ray.cluster.features import choose_by_features_remotely
 from xmr_ray.cluster.neighbours import find_neighbours
 from xmr_ray.cluster.place import Placement, place_scoring, place_training
@@ -25,7 +25,7 @@ from xmr_ray.runs.directory import RoundDirectory, RunDirectory
 from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.strategy import CELL_COLUMNS, HEAD_COLUMNS, FeatureStrategy
 from xmr_ray.training.precision import choose_precision
-from xmr_ray.types import FeatureDtype, Ids, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
+from xmr_ray.types import EMPTY_LABELS, FeatureDtype, Ids, LabelSet, RetrievalReport, ScoreBlock, Selection, Split, TrainedNetworks
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -127,17 +127,20 @@ class RayEngine:
         """Map and merge over the score blocks of a round, or over ids alone."""
         return reduce_blocks(BlockSource(self.corpus, place.path if place else None, tuple(columns)), function, merge)
 
-    def evaluate(self, place: RoundDirectory, networks: TrainedNetworks) -> Mapping[str, RetrievalReport]:
-        """Embed the test split and rank it in both directions."""
+    def evaluate(self, place: RoundDirectory, networks: TrainedNetworks, *, held_out: LabelSet | None = None) -> Mapping[str, RetrievalReport]:
+        """Embed the test split and rank it in both directions; without its truth, mAP comes from the pairs held out."""
+        if held_out is None:
+            return self._rank_test(place, networks, open_truth(self.corpus, "test"))
+        job = HeldOutJob(self.corpus, networks, held_out, batch_size=self.config.scoring.batch_size, threads=1)
+        found = evaluate_held_out(job)
+        if not self.corpus.num_pairs("test"):
+            return found
+        return own_pairs_beside(found, self._rank_test(place, networks, EMPTY_LABELS))
+
+    def _rank_test(self, place: RoundDirectory, networks: TrainedNetworks, labels: LabelSet) -> Mapping[str, RetrievalReport]:
         self._score(place, networks, split="test", dtype="f32")
-        job = RankingJob(
-            root=place.path,
-            gallery=self.corpus.descriptors("test"),
-            labels=open_truth(self.corpus, "test"),
-            num_classes=self.corpus.schema.num_classes,
-            threads=1,
-        )
-        return evaluate_split(job)
+        gallery, num_classes = self.corpus.descriptors("test"), self.corpus.schema.num_classes
+        return evaluate_split(RankingJob(root=place.path, gallery=gallery, labels=labels, num_classes=num_classes, threads=1))
 
     def _score(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype) -> None:
         RoundNetworks.load(networks.path)  # what cannot be read is told here, before any actor starts

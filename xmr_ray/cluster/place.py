@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from xmr_ray.cluster.reservations import SPARE_CPUS, Reservation, check_reservations
 from xmr_ray.cluster.session import Session
-from xmr_ray.config import Resources, ScoringSettings, TrainingSettings
+from xmr_ray.config import CorpusSettings, Resources, ScoringSettings, TrainingSettings
 
 PAIRS_FOR_AN_ACTOR = 4096
 
@@ -34,6 +34,20 @@ def place_scoring(session: Session, scoring: ScoringSettings, resources: Resourc
     reservation = Reservation("scoring actors", count, scoring.cpus_per_actor, gpus)
     check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
     return Placement(count, scoring.cpus_per_actor, gpus, scoring.threads_per_actor)
+
+
+def place_writers(session: Session, corpus: CorpusSettings, resources: Resources, *, num_parts: int, encodes: bool) -> Placement:
+    """Actors that write a corpus: the configured number, or one per CPU as far as half a CPU stays free, or per GPU where encoders use them.
+
+    Raises `ResourceError` if they could stall the cluster.
+    """
+    gpus = 1.0 if encodes and resources.use_gpu else 0.0
+    fitting = int((session.cpus - SPARE_CPUS + 1e-9) / corpus.cpus_per_writer)
+    wanted = int(session.gpus / gpus) if gpus else int(session.cpus)
+    count = max(1, min(fitting, wanted, num_parts)) if corpus.num_writers == "auto" else corpus.num_writers
+    reservation = Reservation("corpus writers", count, corpus.cpus_per_writer, gpus)
+    check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
+    return Placement(count, corpus.cpus_per_writer, gpus, 1)
 
 
 def place_training(session: Session, training: TrainingSettings, resources: Resources) -> Placement:

@@ -1,23 +1,24 @@
 """Experiments and single steps on Ray: opens the session, locks the run, builds the engine, and lets the loop work."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from xmr_ray import storage
+from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.session import Session, open_session
-from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
+from xmr_ray.config import FULL, ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import EMBEDDED, PairedCorpus
-from xmr_ray.corpus.truth import has_truth, open_truth
+from xmr_ray.corpus.truth import has_truth
 from xmr_ray.errors import ConfigError, RunError
-from xmr_ray.labels.annotators import Oracle
+from xmr_ray.labels.annotators import OracleSettings
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.state import LoopState, networks_of, restore
-from xmr_ray.loop.steps import Run
+from xmr_ray.loop.steps import Run, labels_for
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
 from xmr_ray.runs.lock import exclusive
-from xmr_ray.types import RetrievalReport
+from xmr_ray.types import RetrievalReport, Split
 
 OnRound = Callable[[ArmRun, LoopState], None]
 OnStep = Callable[[ArmRun, int, str], None]
@@ -46,10 +47,10 @@ def run_experiment(
 
     `on_round` hears of every finished round, `on_step` of every step that is begun.
     """
-    corpus = _corpus(experiment)
+    corpus = open_corpus(experiment)
     runs = expand(experiment)
     for arm_run in runs:
-        _check(arm_run, corpus)
+        check_run(arm_run, corpus)
     folder = experiment_path(experiment)
     states = {}
     with open_session(experiment.resources) as session:
@@ -68,20 +69,20 @@ def prepared(
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
     with exclusive(directory.path):
         directory.begin(to_yaml(config), arm_run.fingerprint(corpus.fingerprint), accept_change=accept_change)
-        truth = open_truth(corpus, "train")
         split = config.training.validation == "split"
         yield Run(
             directory=directory,
             engine=RayEngine(session, corpus, config, directory),
             strategy=config.strategy,
             seed_strategy=config.seed_strategy,
-            annotator=Oracle(truth.take),
+            annotator=annotator_of(config, corpus, directory, campaign=campaign_of(arm_run)),
             purchases=arm_run.purchases(corpus.num_pairs("train")),
             arm=arm_run.arm,
             seed=arm_run.seed,
             space=config.evaluation.space,
             num_validation_labels=corpus.num_pairs("validation") if split else 0,
             keep_rounds=config.keep_rounds,
+            held_out=None if has_truth(corpus, "test") else config.evaluation.held_out,
             on_step=lambda index, step: on_step(arm_run, index, step),
         )
 
@@ -91,7 +92,7 @@ def train_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> 
     with _opened(experiment, arm=arm, seed=seed) as (run, state):
         place = _last(run, state)
         if networks_of(place) is None:
-            run.engine.train(place, bought=state.ledger.labels, seed=run.seed)
+            run.engine.train(place, bought=labels_for(run, state)[0], seed=run.seed)
         return place
 
 
@@ -106,12 +107,12 @@ def score_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> 
 
 
 def evaluate_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> tuple[RoundDirectory, Mapping[str, RetrievalReport]]:
-    """Retrieval on the test split with the newest networks."""
+    """Retrieval with the newest networks: on the test split, or where it has no truth, among the bought pairs held out."""
     with _opened(experiment, arm=arm, seed=seed) as (run, state):
         place = _newest(run, state)
         networks = networks_of(place)
         assert networks is not None
-        return place, run.engine.evaluate(place, networks)
+        return place, run.engine.evaluate(place, networks, held_out=labels_for(run, state)[1])
 
 
 def pick(experiment: Experiment, *, arm: str | None, seed: int | None) -> ArmRun:
@@ -127,8 +128,8 @@ def pick(experiment: Experiment, *, arm: str | None, seed: int | None) -> ArmRun
 @contextmanager
 def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Iterator[tuple[Run, LoopState]]:
     arm_run = pick(experiment, arm=arm, seed=seed)
-    corpus = _corpus(experiment)
-    _check(arm_run, corpus)
+    corpus = open_corpus(experiment)
+    check_run(arm_run, corpus)
     with (
         open_session(experiment.resources) as session,
         prepared(arm_run, corpus, session, experiment_path(experiment)) as run,
@@ -136,18 +137,32 @@ def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Ite
         yield run, restore(run.directory)
 
 
-def _corpus(experiment: Experiment) -> PairedCorpus:
+def open_corpus(experiment: Experiment) -> PairedCorpus:
     """The corpus under a path that workers in another working directory understand."""
     path = experiment.corpus.path
     return PairedCorpus.open(path if path == EMBEDDED else storage.absolute(path))
 
 
-def _check(arm_run: ArmRun, corpus: PairedCorpus) -> None:
+def campaign_of(arm_run: ArmRun) -> str:
+    """What people's side of a run is known by, where labels come from a server."""
+    return f"{arm_run.experiment.name} {arm_run.run_id}"
+
+
+def check_run(arm_run: ArmRun, corpus: PairedCorpus) -> None:
+    """Raise `ConfigError` for a budget beyond the corpus, for truth that is needed and missing, or for a question that cannot be asked."""
     arm_run.purchases(corpus.num_pairs("train"))
-    needed: Sequence[str] = ("train", "test", *(("validation",) if arm_run.experiment.training.validation == "split" else ()))
-    for split in needed:
-        if not has_truth(corpus, split):  # type: ignore[arg-type]
-            raise ConfigError(f"corpus {corpus.path}: no truth for split {split!r}; annotator 'oracle' and the evaluation need it")
+    config, needed = arm_run.experiment, dict[Split, str]()
+    if isinstance(config.annotator, OracleSettings):
+        needed["train"] = "annotator 'oracle' needs it; let people answer with annotator.kind=files"
+    elif arm_run.arm == FULL:
+        raise ConfigError(f"full is set, but annotator {config.annotator.kind!r} would ask people for every pair; leave full out")
+    elif not corpus.schema.class_names:
+        raise ConfigError(f"corpus {corpus.path}: it names no classes, so there is nothing to ask people; ingest it with class names")
+    if config.training.validation == "split":
+        needed["validation"] = "training.validation 'split' needs it; use cross_fit"
+    for split, why in needed.items():
+        if not has_truth(corpus, split):
+            raise ConfigError(f"corpus {corpus.path}: no truth for split {split!r}; {why}")
 
 
 def _last(run: Run, state: LoopState) -> RoundDirectory:

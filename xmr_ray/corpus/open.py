@@ -72,6 +72,11 @@ class PairedCorpus:
         """The splits that hold pairs, in the order train, validation, test."""
         return tuple(split for split in SPLITS if self.num_pairs(split))
 
+    @property
+    def num_rows(self) -> dict[Split, int]:
+        """Number of pairs of every split that holds any."""
+        return {split: self.num_pairs(split) for split in self.splits}
+
     def num_pairs(self, split: Split) -> int:
         """Number of pairs of a split; 0 if there is no such split."""
         return sum(entry.rows for entry in self.manifest.splits.get(split, ()))

@@ -14,6 +14,7 @@ from xmr_ray.types import SPLITS, FeatureDtype, Ids, Split
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "corpus.json"
+RAW_MANIFEST_FILE = "raw.json"
 STATISTICS_FILE = "statistics.npz"
 
 

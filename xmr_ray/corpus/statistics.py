@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,26 @@ class Moments:
         if num_rows == 0:
             return
         mean_W = features_BW.mean(axis=0, dtype=np.float64)
-        squares_W = np.square(features_BW - mean_W).sum(axis=0)
+        self._take(num_rows, mean_W, np.square(features_BW - mean_W).sum(axis=0))
+
+    def merge(self, other: "Moments") -> None:
+        """Take in the vectors that another one has seen."""
+        if other._count:
+            self._take(other._count, other._mean_W, other._squares_W)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was seen, as numbers that JSON keeps to the last bit."""
+        return {"count": self._count, "mean": self._mean_W.tolist(), "squares": self._squares_W.tolist()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Moments":
+        """The inverse of `to_json`."""
+        moments = cls(len(content["mean"]))
+        moments._count = int(content["count"])
+        moments._mean_W, moments._squares_W = np.asarray(content["mean"], np.float64), np.asarray(content["squares"], np.float64)
+        return moments
+
+    def _take(self, num_rows: int, mean_W: NDArray[np.float64], squares_W: NDArray[np.float64]) -> None:
         delta_W, total = mean_W - self._mean_W, self._count + num_rows
         self._mean_W = self._mean_W + delta_W * (num_rows / total)
         self._squares_W = self._squares_W + squares_W + np.square(delta_W) * (self._count * num_rows / total)

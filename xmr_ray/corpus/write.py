@@ -3,20 +3,19 @@
 import logging
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from xmr_ray.corpus import statistics
-from xmr_ray.corpus.columns import ITEM_COLUMNS, feature_array, feature_matrix, pairs_schema, stored_as, truth_schema
+from xmr_ray.corpus.columns import feature_matrix, pairs_schema, truth_schema
 from xmr_ray.corpus.ids import IdSet
 from xmr_ray.corpus.schema import MANIFEST_FILE, STATISTICS_FILE, CorpusSchema, Manifest, PairRecords, StatisticsEntry
 from xmr_ray.corpus.shards import ShardWriter
+from xmr_ray.corpus.tables import PairTables, repeated_id
 from xmr_ray.errors import CorpusError
 from xmr_ray.storage import digest_bytes, exists, join, read_bytes, remove_file, write_whole
-from xmr_ray.types import SPLITS, FeatureDtype, FeatureStatistics, Split, widen
+from xmr_ray.types import SPLITS, FeatureStatistics, Split, widen
 
 logger = logging.getLogger(__name__)
 LARGEST_ROW_GROUP, SMALLEST_ROW_GROUP, WANTED_ROW_GROUPS = 4096, 128, 8
@@ -57,7 +56,7 @@ class CorpusWriter:
         self._pairs: dict[Split, ShardWriter] = {}
         self._truth: dict[Split, ShardWriter] = {}
         self._rows: dict[Split, int] = {}
-        self._ids = IdSet()
+        self._ids, self._tables = IdSet(), PairTables(path, schema)
         self._image, self._text = statistics.Moments(schema.image_dim), statistics.Moments(schema.text_dim)
 
     def __enter__(self) -> Self:
@@ -107,68 +106,21 @@ class CorpusWriter:
 
     def _write_part(self, split: Split, records: PairRecords) -> None:
         row = self._rows.get(split, 0)
-        self._check_labels(split, records, row)
-        columns = [pa.array(records.pair_ids, type=pa.int64())]
-        for name, dtype in (("image", self._schema.image_dtype), ("text", self._schema.text_dtype)):
-            columns.append(self._feature_column(split, name, dtype, records=records, row=row))
+        pairs, truth = self._tables.tables(split, records, row=row)
         repeated = self._ids.add(records.pair_ids)
         if repeated is not None:
-            raise CorpusError(
-                f"{self._where(split, records, row, repeated)}: pair_id is repeated; every pair needs its own id, in all splits together"
-            )
-        schema = pairs_schema(self._schema)
-        for name in schema.names[3:]:
-            rows = getattr(records, f"{name}s")
-            columns.append(pa.array(rows, type=schema.field(name).type))
-        self._pair_writer(split).append(pa.table(columns, schema=schema))
-        if records.labels is not None:
-            labels = pa.array([sorted(classes) for classes in records.labels], type=truth_schema().field("labels").type)
-            self._truth_writer(split).append(pa.table([columns[0], labels], schema=truth_schema()))
+            raise repeated_id(self._path, split, records.pair_ids, repeated, row=row)
+        self._pair_writer(split).append(pairs)
+        if truth is not None:
+            self._truth_writer(split).append(truth)
         self._rows[split] = row + len(records)
 
-    def _feature_column(self, split: Split, name: str, dtype: FeatureDtype, *, records: PairRecords, row: int) -> pa.Array:
-        features_BW = getattr(records, name)
-        finite_BW = np.isfinite(features_BW)
-        if not finite_BW.all():
-            at = int(np.flatnonzero(~finite_BW.all(axis=1))[0])
-            dim = int(np.flatnonzero(~finite_BW[at])[0])
-            where = self._where(split, records, row, at)
-            raise CorpusError(f"{where}: {name}[{dim}] is {features_BW[at, dim]}, expected finite numbers; clean the features")
-        try:
-            return feature_array(stored_as(features_BW, dtype), dtype)
-        except CorpusError as error:
-            at = _first_misfit(features_BW, dtype)
-            raise CorpusError(f"{self._where(split, records, row, at)}: {name} {error}") from error
-
     def _check_shapes(self, split: Split, records: PairRecords) -> None:
-        num_rows = len(records)
-        where = f"{self._path}: {split} from row {self._rows.get(split, 0)}"
-        for name, width in (("image", self._schema.image_dim), ("text", self._schema.text_dim)):
-            shape = getattr(records, name).shape
-            if shape != (num_rows, width):
-                raise CorpusError(f"{where}: {name} features have shape {shape}, expected {(num_rows, width)}")
-        for name in ("labels", *(f"{column}s" for column in ITEM_COLUMNS)):
-            rows = getattr(records, name)
-            if rows is not None and len(rows) != num_rows:
-                raise CorpusError(f"{where}: {len(rows)} {name} for {num_rows} pairs")
-        for column, has in ITEM_COLUMNS.items():
-            if (getattr(records, f"{column}s") is not None) != getattr(self._schema, has):
-                raise CorpusError(f"{where}: the schema says {has}={getattr(self._schema, has)}, the records disagree")
-        if num_rows and split in self._rows and (records.labels is not None) != (split in self._truth):
-            raise CorpusError(f"{where}: labels for some pairs only; a split has truth for all of its pairs or for none")
-
-    def _check_labels(self, split: Split, records: PairRecords, row: int) -> None:
-        for i, classes in enumerate(records.labels or ()):
-            outside = [c for c in classes if not 0 <= c < self._schema.num_classes]
-            if outside:
-                raise CorpusError(f"{self._where(split, records, row, i)}: label {outside[0]} is outside the {self._schema.num_classes} classes")
-            if len(set(classes)) != len(classes):
-                raise CorpusError(f"{self._where(split, records, row, i)}: labels {list(classes)} name a class twice")
-            if not self._schema.multi_label and len(classes) != 1:
-                raise CorpusError(f"{self._where(split, records, row, i)}: {len(classes)} labels, but the corpus is single-label")
-
-    def _where(self, split: Split, records: PairRecords, row: int, at: int) -> str:
-        return f"{self._path}: {split} row {row + at} (pair_id {records.pair_ids[at]})"
+        row = self._rows.get(split, 0)
+        self._tables.check_shapes(split, records, row=row)
+        if len(records) and split in self._rows and (records.labels is not None) != (split in self._truth):
+            message = "labels for some pairs only; a split has truth for all of its pairs or for none"
+            raise CorpusError(f"{self._path}: {split} from row {row}: {message}")
 
     def _pair_writer(self, split: Split) -> ShardWriter:
         if split not in self._pairs:
@@ -200,12 +152,3 @@ class CorpusWriter:
         text_BT = feature_matrix(table.column("text"), dtype=schema.text_dtype, width=schema.text_dim, where="text")
         self._image.add(widen(image_BI, schema.image_dtype))
         self._text.add(widen(text_BT, schema.text_dtype))
-
-
-def _first_misfit(features_BW: NDArray[Any], dtype: FeatureDtype) -> int:
-    for at, features_W in enumerate(features_BW):
-        try:
-            stored_as(features_W, dtype)
-        except CorpusError:
-            return at
-    raise AssertionError("no row misfits")

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from xmr_ray.component import Component
+from xmr_ray.labels.label_studio_server import LabelStudioSettings
 from xmr_ray.types import Ids, LabelSet, Selection
 
 
@@ -34,8 +36,8 @@ class Pending:
 class Annotator(Protocol):
     """Asked once for each purchase; `collect` may be called as often as one likes and loses nothing."""
 
-    def request(self, selection: Selection) -> None:
-        """Ask for the labels of these pairs; asking again for the same pairs changes nothing."""
+    def request(self, selection: Selection, *, folder: str) -> None:
+        """Ask for the labels of these pairs; `folder` is the round's. Asking again for the same pairs changes nothing."""
 
     def collect(self) -> Answers | Pending:
         """The answers to the last request, or how many of them there are so far."""
@@ -48,7 +50,7 @@ class Oracle:
         self._look_up = look_up
         self._asked: Ids = np.empty(0, np.int64)
 
-    def request(self, selection: Selection) -> None:
+    def request(self, selection: Selection, *, folder: str) -> None:  # noqa: ARG002 an oracle leaves nothing behind
         """Remember which pairs are asked for."""
         self._asked = selection.pair_ids_n
 
@@ -61,3 +63,15 @@ class OracleSettings(Component):
     """Labels come from the corpus' truth: simulation, as in published experiments."""
 
     kind: Literal["oracle"] = "oracle"
+
+
+class FilesSettings(Component):
+    """People answer with files: a page to tick, a CSV and a JSONL are written, `xmr-ray label import` takes what they saved."""
+
+    kind: Literal["files"] = "files"
+
+
+AnnotatorSettings = Annotated[
+    OracleSettings | FilesSettings | LabelStudioSettings,
+    Field(discriminator="kind"),
+]

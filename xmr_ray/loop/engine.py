@@ -36,5 +36,5 @@ class Engine(Protocol):
     def describe_purchase(self, scored: RoundDirectory, place: RoundDirectory, *, selection: Selection, bought: LabelSet, seed: int) -> None:
         """Write how the purchase in `place` lies among all train pairs: `place.diagnostics` and `place.space`."""
 
-    def evaluate(self, place: RoundDirectory, networks: TrainedNetworks) -> Mapping[str, RetrievalReport]:
-        """Retrieval on the test split, by space."""
+    def evaluate(self, place: RoundDirectory, networks: TrainedNetworks, *, held_out: LabelSet | None = None) -> Mapping[str, RetrievalReport]:
+        """Retrieval by space: on the test split, or where it has no truth, own pairs on the test split and mAP among the pairs held out."""

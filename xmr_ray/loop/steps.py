@@ -11,15 +11,16 @@ import numpy as np
 
 from xmr_ray import storage
 from xmr_ray.errors import LedgerError, RunError
-from xmr_ray.labels.annotators import Annotator, Pending
-from xmr_ray.labels.ledger import write_receipt
+from xmr_ray.labels.annotators import Annotator, Answers, Pending
+from xmr_ray.labels.held_out import hold_out
+from xmr_ray.labels.ledger import LabelLedger, write_receipt
 from xmr_ray.loop.engine import Engine
 from xmr_ray.loop.state import LoopState, networks_of
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
 from xmr_ray.strategies import AnyStrategy, SeedStrategy
 from xmr_ray.strategies.choose import choose_over
 from xmr_ray.strategies.strategy import CELL_COLUMNS, DENSITY_COLUMNS, FeatureStrategy
-from xmr_ray.types import RetrievalReport, Selection, TrainedNetworks
+from xmr_ray.types import LabelSet, RetrievalReport, Selection, TrainedNetworks
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,10 @@ def _say_nothing(_round: int, _step: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that one run works with; `purchases[k]` labels are bought in round k. `on_step` hears what is begun in which round."""
+    """Everything that one run works with; `purchases[k]` labels are bought in round k. `on_step` hears what is begun in which round.
+
+    `held_out` is the share of bought labels that only measures, None where the test split has its truth.
+    """
 
     directory: RunDirectory
     engine: Engine
@@ -43,6 +47,7 @@ class Run:
     space: str
     num_validation_labels: int = 0
     keep_rounds: int = 1
+    held_out: float | None = None
     on_step: Callable[[int, str], None] = _say_nothing
 
 
@@ -56,35 +61,51 @@ def acquire(run: Run, state: LoopState) -> LoopState:
     if selection is None:
         selection = _select(run, state, place)
         place.write_selection(selection)
-    run.annotator.request(selection)
+    run.annotator.request(selection, folder=place.path)
     answers = run.annotator.collect()
     if isinstance(answers, Pending):
         log.info("step=acquire arm=%s seed=%d round=%d answered=%d asked=%d", run.arm, run.seed, place.index, answers.num_answered, answers.num_asked)
         return replace(state, pending=answers)
-    if not np.array_equal(answers.pair_ids, np.sort(selection.pair_ids_n)):
-        raise LedgerError(f"{place.selection}: {len(selection)} pairs were asked for, but the annotator answered {len(answers.pair_ids)} other ones")
-    ledger = state.ledger.enter(answers)
-    write_receipt(place.receipt, answers)
+    ledger = close_purchase(place, state.ledger, selection, answers)
     log.info("step=acquire arm=%s seed=%d round=%d bought=%d total=%d", run.arm, run.seed, place.index, len(selection), ledger.num_bought)
     return replace(state, ledger=ledger, pending=None)
 
 
+def close_purchase(place: RoundDirectory, ledger: LabelLedger, selection: Selection, answers: Answers) -> LabelLedger:
+    """Write the receipt of a purchase, once; returns the ledger with it. Raises `LedgerError` for answers to other pairs than were asked for."""
+    if not np.array_equal(answers.pair_ids, np.sort(selection.pair_ids_n)):
+        raise LedgerError(f"{place.selection}: {len(selection)} pairs were asked for, but the annotator answered {len(answers.pair_ids)} other ones")
+    entered = ledger.enter(answers)
+    write_receipt(place.receipt, answers)
+    return entered
+
+
+def labels_for(run: Run, state: LoopState) -> tuple[LabelSet, LabelSet | None]:
+    """The bought labels to train on, and those that only measure (None where the test split has its truth)."""
+    if run.held_out is None:
+        return state.ledger.labels, None
+    return hold_out(state.ledger.labels, share=run.held_out, seed=run.seed)
+
+
 def learn(run: Run, state: LoopState) -> LoopState:
-    """Train both networks on everything bought, evaluate them, and finish the round with its report."""
+    """Train both networks on everything bought but what is held out, evaluate them, and finish the round with its report."""
     place = run.directory.round(len(state.ledger.sizes) - 1)
+    train_on, held_out = labels_for(run, state)
     seconds: dict[str, float] = {}
     networks = networks_of(place)
     if networks is None:
         started = time.monotonic()
         run.on_step(place.index, "train")
-        run.engine.train(place, bought=state.ledger.labels, seed=run.seed)
+        run.engine.train(place, bought=train_on, seed=run.seed)
         seconds["train"] = round(time.monotonic() - started, 3)
         networks = _require_networks(place)
     started = time.monotonic()
     run.on_step(place.index, "evaluate")
-    retrieval = run.engine.evaluate(place, networks)
+    retrieval = run.engine.evaluate(place, networks, held_out=held_out)
     seconds["evaluate"] = round(time.monotonic() - started, 3)
     report = _report(run, state, place, retrieval) | {"training": read_json(place.training) or {}, "seconds": seconds}
+    if held_out is not None:
+        report["num_held_out"] = len(held_out)
     place.write_report(report)
     storage.remove_folder(place.checkpoints)
     _forget(run, place.index - run.keep_rounds)

@@ -1,25 +1,101 @@
-"""From an outside dataset to a corpus on disk."""
+"""From an outside dataset to a corpus on disk: its parts, how one is written, and how they are joined."""
 
 import logging
+from collections.abc import Sequence
 
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.corpus.write import CorpusWriter, is_complete
-from xmr_ray.readers.source import Source
+from xmr_ray.corpus.parts import Part, plan_parts, read_failures, read_reports, version_of, write_failure, write_part
+from xmr_ray.corpus.raw_corpus import RawCorpus
+from xmr_ray.corpus.schema import MANIFEST_FILE, RAW_MANIFEST_FILE, CorpusSchema
+from xmr_ray.corpus.sinks import PairSink, RawSink, finish_corpus, finish_raw
+from xmr_ray.corpus.source import RawSource, Source
+from xmr_ray.corpus.write import suggest_row_group
+from xmr_ray.errors import CorpusError, XmrError
+from xmr_ray.storage import exists, join
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+RAW_ROW_GROUP = 256  # images are large
+ROWS_PER_FILE = 65536
 
 
-def ingest(source: Source, path: str, *, rows_per_file: int = 65536) -> PairedCorpus:
-    """Write a source as a corpus; does nothing if the finished corpus of this very source is already there.
+def find_finished(source: Source | RawSource, path: str) -> PairedCorpus | RawCorpus | None:
+    """The corpus of this very source if it lies finished at `path`, None if nothing finished lies there.
 
     Raises:
-        CorpusError: another corpus lies at `path`, or the source holds what must not be in a corpus; then no corpus is left.
+        CorpusError: a corpus of something else lies there, or a file of the finished one is missing.
     """
-    if is_complete(path, source.schema):
-        corpus = PairedCorpus.open(path)
-        logger.info("corpus complete path=%s fingerprint=%s", path, corpus.fingerprint[:12])
-        return corpus
-    with CorpusWriter(path, source.schema, rows_per_file=rows_per_file, row_group_rows=source.row_group_rows) as writer:
-        for split, records in source.shards():
-            writer.write(split, records)
-    return PairedCorpus.open(path)
+    raw = isinstance(source, RawSource)
+    if not exists(join(path, RAW_MANIFEST_FILE if raw else MANIFEST_FILE)):
+        return None
+    found = RawCorpus.open(path) if raw else PairedCorpus.open(path)
+    if found.schema != source.schema:
+        raise CorpusError(f"{path}: a finished corpus lies here, made from something else or with other settings; remove it or choose another path")
+    log.info("corpus complete path=%s fingerprint=%s", path, found.fingerprint[:12])
+    return found
+
+
+def write(source: Source | RawSource, path: str, part: Part) -> int:
+    """Write one part, whole or not at all; returns how many pairs it left out.
+
+    Raises:
+        XmrError: what is wrong with the part; it is remembered beside the parts, too.
+    """
+    try:
+        batches = source.read(part.split, part.start, part.stop)
+        version = version_of(source.schema)
+        if isinstance(source, RawSource):
+            sink = RawSink(path, part, source.schema)
+            report = write_part(path, part, batches, sink=sink, version=version, row_group_rows=RAW_ROW_GROUP)
+        else:
+            rows = suggest_row_group(source.num_rows.get("train", 0))
+            report = write_part(path, part, batches, sink=PairSink(path, part, source.schema), version=version, row_group_rows=rows)
+    except XmrError as error:
+        write_failure(path, part, error, version=version_of(source.schema))
+        raise
+    return report.num_rejected
+
+
+def unfinished(source: Source | RawSource, path: str, parts: Sequence[Part], *, retry_failed: bool = True) -> list[Part]:
+    """The parts that are still to be written.
+
+    Raises:
+        CorpusError: some failed before and `retry_failed` does not hold.
+    """
+    done = read_reports(path, parts, version=version_of(source.schema))
+    failed = (
+        {} if retry_failed else {name: why for name, why in read_failures(path, parts, version=version_of(source.schema)).items() if name not in done}
+    )
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise CorpusError(f"{path}: {len(failed)} parts failed before, the first is {name}: {why}; mend the source, then give --retry-failed")
+    return [part for part in parts if part.name not in done]
+
+
+def finish(source: Source | RawSource, path: str, parts: Sequence[Part]) -> PairedCorpus | RawCorpus:
+    """Join finished parts; raises `CorpusError` if one is missing or they do not fit together."""
+    done = read_reports(path, parts, version=version_of(source.schema))
+    missing = [part.name for part in parts if part.name not in done]
+    if missing:
+        raise CorpusError(f"{path}: part {missing[0]} (and {len(missing) - 1} more) is missing; start again to write what is missing")
+    reports = [done[part.name] for part in parts]
+    if isinstance(source.schema, CorpusSchema):
+        finish_corpus(path, source.schema, reports)
+        return PairedCorpus.open(path)
+    finish_raw(path, source.schema, reports)
+    return RawCorpus.open(path)
+
+
+def ingest(source: Source, path: str, *, rows_per_file: int = ROWS_PER_FILE) -> PairedCorpus:
+    """Write a source as a corpus, part by part in this process; does nothing if the finished corpus of this very source is already there.
+
+    Raises:
+        CorpusError: another corpus lies at `path`, or the source holds what must not be in a corpus; then nothing opens as a corpus.
+    """
+    found = find_finished(source, path)
+    if found is None:
+        parts = plan_parts(source.num_rows, rows_per_file=rows_per_file)
+        for part in unfinished(source, path, parts):
+            write(source, path, part)
+        found = finish(source, path, parts)
+    assert isinstance(found, PairedCorpus)
+    return found

@@ -4,8 +4,8 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +16,12 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from xmr_ray.component import Component
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
-from xmr_ray.corpus.write import suggest_row_group
+from xmr_ray.corpus.source import Source, fingerprint
 from xmr_ray.errors import ReaderError
 from xmr_ray.readers.projection import project
-from xmr_ray.readers.source import Shard, Source, fingerprint
+from xmr_ray.readers.splits import hash_rows
 from xmr_ray.storage import digest_bytes, exists, read_bytes
-from xmr_ray.types import SPLITS, FeatureDtype, Ids
+from xmr_ray.types import SPLITS, FeatureDtype, Ids, Split
 
 ARRAYS = ("image_features", "text_features", "labels", "label_names", "split")
 BATCH_ROWS = 4096
@@ -39,6 +39,23 @@ class _Arrays:
     split_N: NDArray[np.int64]
     captions: list[str | None] | None
     thumbnails: list[bytes | None] | None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Reads rows of the arrays, split by split."""
+
+    arrays: _Arrays
+    rows: Mapping[Split, Ids]
+
+    def __call__(self, split: Split, start: int, stop: int) -> Iterator[PairRecords]:
+        arrays = self.arrays
+        for first in range(start, stop, BATCH_ROWS):
+            part = self.rows[split][first : min(first + BATCH_ROWS, stop)]
+            labels = [np.flatnonzero(row_C).tolist() for row_C in arrays.labels_NC[part]]
+            captions = arrays.captions and [arrays.captions[i] for i in part]
+            thumbnails = arrays.thumbnails and [arrays.thumbnails[i] for i in part]
+            yield PairRecords(part, arrays.image_NI[part], arrays.text_NT[part], labels, captions, None, thumbnails)
 
 
 class NpzReader(Component):
@@ -87,7 +104,10 @@ class NpzReader(Component):
             has_captions=arrays.captions is not None,
             has_thumbnails=arrays.thumbnails is not None,
         )
-        return Source(schema, suggest_row_group(int((arrays.split_N == 0).sum())), lambda: self._stream(arrays))
+        rows = {split: np.flatnonzero(arrays.split_N == number) for number, split in enumerate(SPLITS)}
+        if self.image_pca is not None:
+            arrays = replace(arrays, image_NI=project(arrays.image_NI, fit_on=arrays.split_N == 0, num_components=self.image_pca))
+        return Source(schema, {split: len(found) for split, found in rows.items()}, _Rows(arrays, rows))
 
     def _load(self, files: dict[str, bytes]) -> _Arrays:
         found = _load_npz(files[self.path], path=self.path)
@@ -133,29 +153,8 @@ class NpzReader(Component):
             raise ReaderError(f"{self.path}: carve_validation={self.carve_validation}, but the file has a validation split; leave it out")
         if self.carve_validation >= len(train):
             raise ReaderError(f"{self.path}: carve_validation={self.carve_validation} of {len(train)} training pairs leaves none")
-        split_N[train[np.argsort(_hash(train, self.seed), kind="stable")[: self.carve_validation]]] = 1
+        split_N[train[np.argsort(hash_rows(train, seed=self.seed), kind="stable")[: self.carve_validation]]] = 1
         return split_N
-
-    def _stream(self, arrays: _Arrays) -> Iterator[Shard]:
-        image_NI = arrays.image_NI
-        if self.image_pca is not None:
-            image_NI = project(image_NI, fit_on=arrays.split_N == 0, num_components=self.image_pca)
-        for number, split in enumerate(SPLITS):
-            rows = np.flatnonzero(arrays.split_N == number)
-            for start in range(0, len(rows), BATCH_ROWS):
-                part = rows[start : start + BATCH_ROWS]
-                labels = [np.flatnonzero(row_C).tolist() for row_C in arrays.labels_NC[part]]
-                captions = arrays.captions and [arrays.captions[i] for i in part]
-                thumbnails = arrays.thumbnails and [arrays.thumbnails[i] for i in part]
-                yield split, PairRecords(part, image_NI[part], arrays.text_NT[part], labels, captions, None, thumbnails)
-
-
-def _hash(rows: Ids, seed: int) -> NDArray[np.uint64]:
-    """SplitMix64 of row and seed: an order that does not depend on which other rows there are."""
-    mixed = rows.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _bytes_of(path: str) -> bytes:

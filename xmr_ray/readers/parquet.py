@@ -1,6 +1,8 @@
 """Any Parquet files with one pair per row; column names are settings."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,25 +15,27 @@ from pydantic import Field, PositiveInt, model_validator
 from xmr_ray.component import Component
 from xmr_ray.corpus.columns import STORED, feature_matrix
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
+from xmr_ray.corpus.source import Source, fingerprint
 from xmr_ray.corpus.stream import open_parquet
-from xmr_ray.corpus.write import suggest_row_group
 from xmr_ray.errors import CorpusError, ReaderError
 from xmr_ray.readers.labels import LabelColumn
-from xmr_ray.readers.source import Shard, Source, fingerprint
+from xmr_ray.readers.splits import SPLIT_WORDS
 from xmr_ray.storage import digest_bytes, exists, join, resolve
 from xmr_ray.types import SPLITS, FeatureDtype, Floats, Split, widen
 
-SPLIT_WORDS: dict[str, Split] = {
-    "train": "train",
-    "0": "train",
-    "validation": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "1": "validation",
-    "test": "test",
-    "2": "test",
-}
 FOOTER_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row group: its file, the number of its first row within the file and over all files, and how many rows each split has in it."""
+
+    path: str
+    file_split: Split
+    number: int
+    row_in_file: int
+    row: int
+    counts: Mapping[Split, int]
 
 
 class ParquetReader(Component):
@@ -77,7 +81,7 @@ class ParquetReader(Component):
         files = self._files()
         image_dim, image_dtype = self._feature_shape(files[0][1], self.image)
         text_dim, text_dtype = self._feature_shape(files[0][1], self.text)
-        labels, num_train = self._survey(files)
+        labels, groups = self._survey(files)
         schema = CorpusSchema(
             image_dim=image_dim,
             text_dim=text_dim,
@@ -92,7 +96,8 @@ class ParquetReader(Component):
             has_thumbnails=self.thumbnail is not None,
         )
         shapes = {self.image: (image_dim, image_dtype), self.text: (text_dim, text_dtype)}
-        return Source(schema, suggest_row_group(num_train), lambda: self._stream(files, shapes, labels))
+        counts = {split: sum(group.counts.get(split, 0) for group in groups) for split in SPLITS}
+        return Source(schema, counts, partial(self._read, groups, shapes, labels))
 
     def _files(self) -> list[tuple[Split, str]]:
         wanted = self.splits or {"train": self.path or ""}
@@ -127,23 +132,28 @@ class ParquetReader(Component):
             raise ReaderError(f"{path}: column {column!r} is {kind}; expected fixed-size binary, a list type or a fixed-shape tensor, without nulls")
         return len(first[0]), "f16" if pa.types.is_float16(kind.value_type) else "f32"
 
-    def _survey(self, files: list[tuple[Split, str]]) -> tuple[LabelColumn | None, int]:
-        """What the label column holds, and the number of training pairs."""
+    def _survey(self, files: list[tuple[Split, str]]) -> tuple[LabelColumn | None, list[_Group]]:
+        """What the label column holds, and the row groups of all files in order."""
         columns = [name for name in (self.labels, self.split_column) if name]
         labels = LabelColumn(self.class_names, multi_label=self.multi_label) if self.labels else None
-        num_train = 0
+        groups: list[_Group] = []
+        row = 0
         for split, path in files:
+            first = row
             with _open(path) as file:
-                if not columns:
-                    num_train += file.metadata.num_rows * (split == "train")
-                    continue
-                for batch in _batches(file, columns, path=path, batch_rows=65536):
-                    if labels:
-                        labels.survey(batch.column(self.labels), where=path)
-                    num_train += int((self._split_words(batch, split, where=path) == "train").sum())
+                for number in range(file.num_row_groups):
+                    num_rows = file.metadata.row_group(number).num_rows
+                    counts = dict.fromkeys([split], num_rows) if self.split_column is None else dict.fromkeys(SPLITS, 0)
+                    for batch in _batches(file, columns, path=path, batch_rows=65536, group=number) if columns else ():
+                        if labels:
+                            labels.survey(batch.column(self.labels), where=path)
+                        for word in self._split_words(batch, split, where=path) if self.split_column else ():
+                            counts[word] += 1
+                    groups.append(_Group(path, split, number, row - first, row, counts))
+                    row += num_rows
         if labels:
             labels.finish(where=files[0][1])
-        return labels, num_train
+        return labels, groups
 
     def _split_words(self, batch: pa.RecordBatch, split: Split, *, where: str) -> NDArray[Any]:
         if self.split_column is None:
@@ -154,20 +164,36 @@ class ParquetReader(Component):
             raise ReaderError(f"{where}: split {unknown!r} in column {self.split_column!r}; expected one of {', '.join(SPLIT_WORDS)}")
         return np.array([SPLIT_WORDS[str(word).lower()] for word in found], dtype=object)
 
-    def _stream(self, files: list[tuple[Split, str]], shapes: Mapping[str, tuple[int, FeatureDtype]], labels: LabelColumn | None) -> Iterator[Shard]:
-        row = 0
-        for split, path in files:
-            first_row = row
-            with _open(path) as file:
-                for batch in _batches(file, self._columns(), path=path, batch_rows=self.batch_rows):
-                    where = f"{path}: from row {row - first_row}"
-                    records = self._records(batch, shapes, labels, where=where, row=row)
-                    words_B = self._split_words(batch, split, where=where)
-                    for part in SPLITS:
-                        rows = np.flatnonzero(words_B == part)
-                        if len(rows):
-                            yield part, records if len(rows) == len(records) else _take(records, rows)
-                    row += len(batch)
+    def _read(
+        self,
+        groups: list[_Group],
+        shapes: Mapping[str, tuple[int, FeatureDtype]],
+        labels: LabelColumn | None,
+        split: Split,
+        start: int,
+        stop: int,
+    ) -> Iterator[PairRecords]:
+        seen = 0
+        for group in groups:
+            low, high = max(start - seen, 0), min(stop - seen, group.counts.get(split, 0))
+            seen += group.counts.get(split, 0)
+            if low < high:
+                yield from self._read_group(group, shapes, labels, split, low, high)
+
+    def _read_group(
+        self, group: _Group, shapes: Mapping[str, tuple[int, FeatureDtype]], labels: LabelColumn | None, split: Split, low: int, high: int
+    ) -> Iterator[PairRecords]:
+        """Rows of one split within a row group: those that are number `low` to `high` among their like."""
+        at, seen = 0, 0
+        with _open(group.path) as file:
+            for batch in _batches(file, self._columns(), path=group.path, batch_rows=self.batch_rows, group=group.number):
+                where = f"{group.path}: from row {group.row_in_file + at}"
+                rows = np.flatnonzero(self._split_words(batch, group.file_split, where=where) == split)
+                part = rows[max(low - seen, 0) : max(high - seen, 0)]
+                if len(part):
+                    records = self._records(batch, shapes, labels, where=where, row=group.row + at)
+                    yield records if len(part) == len(records) else _take(records, part)
+                at, seen = at + len(batch), seen + len(rows)
 
     def _records(
         self, batch: pa.RecordBatch, shapes: Mapping[str, tuple[int, FeatureDtype]], labels: LabelColumn | None, *, where: str, row: int
@@ -206,9 +232,9 @@ def _open(path: str) -> pq.ParquetFile:
         raise ReaderError(f"{path}: cannot be opened as Parquet ({error.__cause__})") from error
 
 
-def _batches(file: pq.ParquetFile, columns: list[str], *, path: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(file: pq.ParquetFile, columns: list[str], *, path: str, batch_rows: int, group: int) -> Iterator[pa.RecordBatch]:
     try:
-        yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False)
+        yield from file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ReaderError(f"{path}: cannot be read ({error})") from error
 

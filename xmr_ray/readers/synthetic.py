@@ -12,8 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xmr_ray.component import Component
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
-from xmr_ray.corpus.write import suggest_row_group
-from xmr_ray.readers.source import Shard, Source, fingerprint
+from xmr_ray.corpus.source import Source, fingerprint
 from xmr_ray.types import SPLITS, FeatureDtype, Floats, Ids, Split
 
 CHUNK_ROWS = 1024
@@ -80,7 +79,7 @@ class SyntheticReader(Component):
             source=f"synthetic, seed {self.seed}",
             reader=fingerprint(self),
         )
-        return Source(schema, suggest_row_group(self.num_train), self._stream)
+        return Source(schema, {split: self.num_pairs(split) for split in SPLITS}, self._read)
 
     def num_pairs(self, split: Split) -> int:
         """Number of pairs of a split."""
@@ -118,10 +117,10 @@ class SyntheticReader(Component):
         ids_B = self._first_id(split) + ID_STRIDE * rows_B + rng.integers(ID_STRIDE, size=CHUNK_ROWS)
         return Latents(ids_B, clumps_B, latent_BZ, labels_BC)
 
-    def _stream(self) -> Iterator[Shard]:
-        for split in SPLITS:
-            for chunk in range(-(-self.num_pairs(split) // CHUNK_ROWS)):
-                yield split, self.records(split, chunk)
+    def _read(self, split: Split, start: int, stop: int) -> Iterator[PairRecords]:
+        for chunk in range(start // CHUNK_ROWS, -(-stop // CHUNK_ROWS)):
+            first = chunk * CHUNK_ROWS
+            yield self.records(split, chunk).slice(max(start - first, 0), stop - first)
 
     def _first_id(self, split: Split) -> int:
         return ID_STRIDE * sum(self.num_pairs(earlier) for earlier in SPLITS[: SPLITS.index(split)])

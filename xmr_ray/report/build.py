@@ -70,6 +70,10 @@ def build_report(
         figures={name: {form: _png(data) for form, data in forms.items()} for name, forms in figures.items()},
         colours=[arm_colours(None if arm.arm == settings.full_arm else position) for position, arm in enumerate(arms)],
         chance=chance_level(test_labels) if test_labels is not None and len(test_labels) else None,
+        held_out=max(
+            (finished.num_held_out for run in experiment.runs for finished in run.finished if finished.num_held_out is not None), default=None
+        ),
+        has_test=corpus.num_pairs("test") > 0,
         used_spaces=sorted({finished.space for run in experiment.runs for finished in run.finished}),
         runs=run_rows(experiment, settings),
         stages=stage_rows(experiment, settings),

@@ -16,7 +16,10 @@ _RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class FinishedRound:
-    """What a round's report says; `labels` counts every label paid for, those of the validation split included."""
+    """What a round's report says; `labels` counts every label paid for, those of the validation split included.
+
+    `num_held_out` is the number of bought pairs that only measured mAP, None where the test split has its truth.
+    """
 
     directory: RoundDirectory
     labels: int
@@ -25,6 +28,7 @@ class FinishedRound:
     retrieval: Mapping[str, RetrievalReport]
     training: Mapping[str, Any]
     seconds: Mapping[str, float]
+    num_held_out: int | None = None
 
     @property
     def index(self) -> int:
@@ -117,6 +121,7 @@ def _finished_round(directory: RoundDirectory, report: Mapping[str, Any]) -> Fin
             retrieval=retrieval,
             training=dict(report.get("training", {})),
             seconds={stage: float(value) for stage, value in report.get("seconds", {}).items()},
+            num_held_out=report.get("num_held_out"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(

@@ -18,6 +18,8 @@ from xmr_ray.types import ScoreBlock
 Ints = NDArray[np.int64]
 _SIGNATURE_BITS = 32
 
+LAMBDAS = {"kl": 10.0, "penalised": 1.0}
+
 
 class Weights(Settings):
     """Weights of the parts of informativeness; a part of weight 0 is not read, so that nothing need compute it."""
@@ -48,7 +50,9 @@ class Ascmr(Strategy):
 
     kind: Literal["ascmr"] = "ascmr"
     variant: Literal["kl", "penalised"] = Field(default="kl", description="budgets by cell, or informativeness less density")
-    lambda_: float = Field(default=10.0, ge=0, allow_inf_nan=False, description="weight of density: large is representative, small is greedy")
+    lambda_: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="weight of density: large is representative, small is greedy; None is 10 (kl) or 1"
+    )
     kappa: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="kl: power of the density; 0 gives equal cells")
     weights: Weights = Weights()
     within: Literal["typical", "informative", "random"] = Field(
@@ -57,9 +61,14 @@ class Ascmr(Strategy):
 
     @model_validator(mode="after")
     def _check_variant(self) -> "Ascmr":
-        if self.variant == "kl" and self.lambda_ < 1e-6:
+        if self.variant == "kl" and self.density_weight < 1e-6:
             raise ValueError(f"lambda_ is {self.lambda_}; variant kl expects at least 1e-6")
         return self
+
+    @property
+    def density_weight(self) -> float:
+        """Lambda, with the default of the variant: the two are on different scales."""
+        return LAMBDAS[self.variant] if self.lambda_ is None else self.lambda_
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -116,7 +125,7 @@ class Ascmr(Strategy):
         }
         if self.variant == "penalised":
             return Plan(n, seed, round_index, shares | {"densities": survey.totals["densities"]})
-        logs_M = log_weights(density_M, self._gains(survey, shares), lambda_=self.lambda_, kappa=self.kappa)
+        logs_M = log_weights(density_M, self._gains(survey, shares), lambda_=self.density_weight, kappa=self.kappa)
         ties_M = tie_hash(np.arange(num_cells), seed=seed, round_index=round_index, purpose="cell")
         budget_M = _split_fresh_first(survey, bought, n, log_weights_M=logs_M, ties_M=ties_M)
         return Plan(n, seed, round_index, shares | {"cell_share": shares_of(logs_M), "cell_budget": budget_M})
@@ -130,7 +139,7 @@ class Ascmr(Strategy):
         informative_B = self._informativeness(block.columns, plan.shares, num_rows=len(block))
         if self.variant == "kl":
             return informative_B
-        return informative_B - self.lambda_ * rank_of(plan.shares["densities"], rank_keys(block.columns["density"]))
+        return informative_B - self.density_weight * rank_of(plan.shares["densities"], rank_keys(block.columns["density"]))
 
     def nominate(self, block: ScoreBlock, plan: Plan) -> Nominations:
         """Of each cell the pairs that its budget would take if there were no other block: never more than `plan.n` together."""

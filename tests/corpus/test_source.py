@@ -1,4 +1,4 @@
-from xmr_ray.readers.source import fingerprint
+from xmr_ray.corpus.source import fingerprint
 from xmr_ray.readers.synthetic import SyntheticReader
 
 

@@ -1,0 +1,146 @@
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmr_ray.cluster import ingest
+from xmr_ray.cluster.ingest import PartWriter, write_corpus, write_outcome
+from xmr_ray.config import CorpusSettings, Resources
+from xmr_ray.corpus.check import check_corpus
+from xmr_ray.corpus.parts import plan_parts
+from xmr_ray.corpus.raw import RawRecords, RawSchema, Reject
+from xmr_ray.corpus.raw_corpus import RawCorpus
+from xmr_ray.corpus.source import RawSource
+from xmr_ray.errors import CorpusError, ReaderError
+from xmr_ray.readers.ingest import ingest as write_here
+from xmr_ray.readers.synthetic import SyntheticReader
+
+READER = SyntheticReader(num_train=900, num_validation=40, num_test=100, image_dim=6, text_dim=5)
+SETTINGS = CorpusSettings(path="unused", rows_per_file=100)
+FEW = CorpusSettings(path="unused", rows_per_file=1000)
+RESOURCES = Resources(num_cpus=2)
+
+
+def first_time(marker):
+    """Whether this is the first call with this file, over all processes."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def dies_once(read, marker, split, start, stop):
+    if start == 300 and first_time(marker):
+        os._exit(1)
+    yield from read(split, start, stop)
+
+
+def fails_once(read, marker, split, start, stop):
+    if split == "train" and start in {300, 500} and first_time(f"{marker}{start}"):
+        raise ReaderError(f"rows from {start} cannot be read")
+    yield from read(split, start, stop)
+
+
+def leaves_out(read, split, start, stop):
+    for records in read(split, start, stop):
+        yield records.slice(0, len(records) - 2)
+        for pair_id in records.pair_ids[-2:]:
+            yield Reject(int(pair_id), None, "broken on purpose")
+
+
+@pytest.mark.ray
+def test_actors_write_what_one_process_writes(session, tmp_path):
+    here = write_here(READER.read(), str(tmp_path / "here"), rows_per_file=100)
+    there = write_corpus(READER.read(), str(tmp_path / "there"), SETTINGS, RESOURCES)
+    assert there.fingerprint == here.fingerprint
+    assert check_corpus(there.path).ok
+    assert [entry.rows for entry in there.manifest.splits["train"]] == [100] * 9
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_costs_nothing(session, tmp_path):
+    source = READER.read()
+    dying = replace(source, read=partial(dies_once, source.read, str(tmp_path / "died")))
+    corpus = write_corpus(dying, str(tmp_path / "c"), SETTINGS, RESOURCES)
+    assert (tmp_path / "died").exists()
+    assert corpus.fingerprint == write_here(source, str(tmp_path / "here"), rows_per_file=100).fingerprint
+
+
+@pytest.mark.ray
+def test_parts_that_fail_are_told_and_only_they_are_done_again(session, tmp_path):
+    source = READER.read()
+    failing = replace(source, read=partial(fails_once, source.read, str(tmp_path / "failed")))
+    path = str(tmp_path / "c")
+    with pytest.raises(CorpusError, match="2 of 11 parts failed, the first is train-00003: ReaderError: rows from 300 cannot be read"):
+        write_corpus(failing, path, SETTINGS, RESOURCES)
+    kept = {file: file.stat().st_mtime_ns for file in Path(path, "train").iterdir()}
+    assert len(kept) == 7
+    with pytest.raises(CorpusError, match=r"2 parts failed before, the first is train-00003: .*--retry-failed"):
+        write_corpus(failing, path, SETTINGS, RESOURCES)
+    corpus = write_corpus(failing, path, SETTINGS, RESOURCES, retry_failed=True)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert corpus.num_pairs("train") == 900
+    assert write_corpus(failing, path, SETTINGS, RESOURCES).fingerprint == corpus.fingerprint
+
+
+def test_few_parts_need_no_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "open_session", None)
+    assert write_corpus(READER.read(), str(tmp_path / "c"), FEW, RESOURCES).num_pairs("train") == 900
+
+
+def test_pairs_left_out_are_counted_over_all_starts(tmp_path):
+    source = READER.read()
+    short = replace(source, read=partial(leaves_out, source.read))
+    path = str(tmp_path / "c")
+    with pytest.raises(CorpusError, match=r"4 pairs could not be used, max_rejects is 3; .*/rejects/ says which and why"):
+        write_corpus(short, path, FEW, RESOURCES, max_rejects=3)
+    with pytest.raises(CorpusError, match="max_rejects is 5"):
+        write_corpus(short, path, FEW, RESOURCES, max_rejects=5)
+    corpus = write_corpus(short, path, FEW, RESOURCES, max_rejects=6)
+    assert [corpus.num_pairs(split) for split in corpus.splits] == [898, 38, 98]
+    assert len(Path(path, "rejects", "train-00000.jsonl").read_text().splitlines()) == 2
+
+
+def raw_rows(split, start, stop):
+    ids = np.arange(start, stop) + (0 if split == "train" else 1000)
+    yield RawRecords(ids, [f"t{i}" for i in ids], [f"/{i}.jpg" for i in ids])
+
+
+def test_raw_pairs_become_a_raw_corpus(tmp_path):
+    source = RawSource(RawSchema(class_names=("a",)), {"train": 30, "test": 5}, raw_rows)
+    found = write_corpus(source, str(tmp_path / "r"), FEW, RESOURCES)
+    assert isinstance(found, RawCorpus)
+    assert found.num_rows == {"train": 30, "test": 5}
+    assert write_corpus(source, str(tmp_path / "r"), FEW, RESOURCES) == found
+
+
+def test_another_source_does_not_replace_what_is_finished(tmp_path):
+    write_corpus(READER.read(), str(tmp_path / "c"), FEW, RESOURCES)
+    with pytest.raises(CorpusError, match="a finished corpus lies here"):
+        write_corpus(READER.model_copy(update={"seed": 4}).read(), str(tmp_path / "c"), FEW, RESOURCES)
+
+
+def test_an_outcome_is_told_and_remembered(tmp_path):
+    source = READER.read()
+    (part, *_) = plan_parts(source.num_rows, rows_per_file=1000)
+    assert write_outcome(source, str(tmp_path / "c"), part) == (0, "")
+    broken = replace(source, read=partial(fails_once, source.read, str(tmp_path / "x")))
+    (_, _, _, part, *_) = plan_parts(source.num_rows, rows_per_file=100)
+    assert write_outcome(broken, str(tmp_path / "c"), part) == (0, "ReaderError: rows from 300 cannot be read")
+    assert (tmp_path / "c" / "parts" / "train-00003.failed.json").exists()
+
+
+@pytest.mark.ray
+def test_a_writer_tells_of_every_part_of_its_block(session, tmp_path):
+    import ray
+
+    source = READER.read()
+    parts = plan_parts(source.num_rows, rows_per_file=450)
+    writer = PartWriter(str(tmp_path / "c"), [ray.put(source)], parts)
+    told = writer({"index": np.array([1, 3])})
+    assert (told["index"].tolist(), told["rejected"].tolist(), told["error"].tolist()) == ([1, 3], [0, 0], ["", ""])
+    assert sorted(path.name for path in (tmp_path / "c" / "parts").iterdir()) == ["test-00000.json", "train-00001.json"]

@@ -1,0 +1,225 @@
+"""Labels of people: in by files and out again, without Ray; and once the whole loop on Ray, on a corpus without any truth."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xmr_ray import cli, storage
+from xmr_ray.cluster.labelling import export_labels, import_answers, label_status
+from xmr_ray.cluster.runner import experiment_path, open_corpus, pick, run_experiment
+from xmr_ray.config import to_yaml, validate
+from xmr_ray.corpus.truth import open_truth
+from xmr_ray.corpus.write import CorpusWriter
+from xmr_ray.errors import ConfigError, LedgerError, RunError
+from xmr_ray.labels.formats import LabelRow, read_rows, write_rows
+from xmr_ray.loop.state import restore
+from xmr_ray.readers.synthetic import SyntheticReader
+from xmr_ray.runs.directory import RunDirectory
+from xmr_ray.types import Selection
+
+ASKED = [4, 2, 9]
+
+
+def write_corpus(path, *, truth, num_test):
+    """300 train pairs with or without truth, and test pairs without."""
+    reader = SyntheticReader(num_train=300, num_validation=0, num_test=num_test, image_dim=24, text_dim=16, num_classes=5, latent_dim=6, seed=1)
+    source = reader.read()
+    with CorpusWriter(str(path), source.schema, rows_per_file=200, row_group_rows=64) as writer:
+        for split, records in source.shards():
+            writer.write(split, records if truth and split == "train" else replace(records, labels=None))
+    return str(path)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = write_corpus(tmp_path / "corpus", truth=False, num_test=0)
+    content = {"name": "people", "storage_path": str(tmp_path / "runs"), "corpus": {"path": path}, "annotator": {"kind": "files"}}
+    return validate({**content, "budget": {"total": 12, "seed_pairs": 3, "per_round": 4}}, where="test")
+
+
+@pytest.fixture
+def directory(experiment):
+    return RunDirectory(storage.join(experiment_path(experiment), "random-s0"))
+
+
+@pytest.fixture
+def waiting(experiment, directory):
+    """The run asks for three pairs; returns their ids."""
+    corpus = open_corpus(experiment)
+    run = pick(experiment, arm=None, seed=None)
+    directory.begin(to_yaml(run.experiment), run.fingerprint(corpus.fingerprint))
+    ids = corpus.pair_ids("train")[ASKED]
+    directory.round(0).write_selection(Selection(ids, np.zeros(3)))
+    return ids.tolist()
+
+
+def csv(path, *lines):
+    path.write_text("\n".join(["pair_id,labels,answer", *lines]) + "\n")
+    return str(path)
+
+
+def test_answers_in_parts_close_the_purchase_when_all_are_there(experiment, directory, waiting, tmp_path):
+    first = csv(tmp_path / "a.csv", f"{waiting[0]},class-1;class-0,labelled", f"{waiting[1]},,cannot_tell")
+    found = import_answers(experiment, [first])
+    assert (found.num_new, found.status.num_answered, found.status.num_asked, found.status.waiting_round) == (2, 2, 3, 0)
+    tasks = storage.read_bytes(storage.join(directory.round(0).path, "to_label", "tasks.jsonl")).splitlines()
+    assert [json.loads(line)["pair_id"] for line in tasks] == waiting[2:], "what is answered leaves the page"
+    found = import_answers(experiment, [first, csv(tmp_path / "b.csv", f"{waiting[2]},,labelled")])
+    assert (found.num_new, found.num_same, found.status.waiting_round, found.status.num_bought) == (1, 2, None, 3)
+    ledger = restore(directory).ledger
+    assert ledger.cannot_tell_n.tolist() == [waiting[1]]
+    assert ledger.labels.dense([waiting[0], waiting[2]], num_classes=5).tolist() == [[1, 1, 0, 0, 0], [0] * 5]
+    again = import_answers(experiment, [first])
+    assert (again.num_new, again.num_same, again.problems) == (0, 2, ())
+
+
+def test_a_file_with_problems_imports_nothing_unless_what_is_good_is_wanted(experiment, directory, waiting, tmp_path):
+    file = csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled", f"{waiting[1]},class-7,labelled", "123456,class-1,labelled")
+    found = import_answers(experiment, [file])
+    assert len(found.problems) == 2
+    assert (found.num_new, found.status.num_answered) == (0, 0)
+    found = import_answers(experiment, [file], partial=True)
+    assert (found.num_new, found.status.num_answered, len(found.problems)) == (1, 1, 2)
+
+
+def test_where_nothing_was_begun_nothing_is_taken(experiment, tmp_path):
+    with pytest.raises(RunError, match="has not begun"):
+        import_answers(experiment, [csv(tmp_path / "a.csv")])
+    assert label_status(experiment) == []
+
+
+def test_labels_from_elsewhere_come_in_as_coco_and_go_out_the_same_ways(experiment, directory, tmp_path):
+    ids = open_corpus(experiment).pair_ids("train")[5:9].tolist()
+    names = open_corpus(experiment).schema.class_names
+    rows = [LabelRow(ids[0], (names[2],)), LabelRow(ids[1], ()), LabelRow(ids[2], None), LabelRow(ids[3], (names[0], names[4]))]
+    file = tmp_path / "instances.json"
+    file.write_bytes(write_rows(rows, form="coco", class_names=names))
+    found = import_answers(experiment, [str(file)], as_seed=True)
+    assert (found.num_new, found.status.num_bought, found.status.num_cannot_tell) == (4, 4, 1)
+    assert directory.round(0).read_selection().pair_ids_n.tolist() == ids
+    for form, name in (("csv", "o.csv"), ("jsonl", "o.jsonl"), ("coco", "o.json")):
+        assert export_labels(experiment, str(tmp_path / name), form=form) == {"bought": 4, "predicted": 0}
+        assert [(row.pair_id, row.labels) for row in read_rows((tmp_path / name).read_bytes(), name=name)] == [(r.pair_id, r.labels) for r in rows]
+    other = csv(tmp_path / "other.csv", f"{open_corpus(experiment).pair_ids('train')[0]},class-1,labelled")
+    with pytest.raises(LedgerError, match="4 labels are bought"):
+        import_answers(experiment, [other], as_seed=True)
+
+
+def test_labels_from_elsewhere_beyond_the_budget_are_refused(experiment, tmp_path):
+    ids = open_corpus(experiment).pair_ids("train")[:13].tolist()
+    with pytest.raises(LedgerError, match=r"13 labels were brought, but budget.total is 12"):
+        import_answers(experiment, [csv(tmp_path / "a.csv", *(f"{i},class-1,labelled" for i in ids))], as_seed=True)
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+def test_the_verbs_do_the_same_from_the_command_line(experiment, waiting, tmp_path, capsys):
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(experiment))
+    bad = csv(tmp_path / "bad.csv", f"{waiting[0]},class-9,labelled")
+    assert call("label", "import", "-c", str(config), bad) == 4
+    told = capsys.readouterr()
+    assert "bad.csv:2: 'class-9' is no class" in told.out
+    assert "1 problems, nothing was imported" in told.err
+    good = csv(tmp_path / "good.csv", f"{waiting[0]},class-0,labelled")
+    assert call("label", "import", "-c", str(config), good, "report.num_queries=2") == 0
+    assert "1 answers are new" in capsys.readouterr().out
+    assert call("label", "status", "-c", str(config), "--json") == 0
+    row = json.loads(capsys.readouterr().out)["runs"][0]
+    assert (row["run"], row["num_answered"], row["num_asked"], row["waiting_round"]) == ("random-s0", 1, 3, 0)
+    assert row["place"].endswith("rounds/000/to_label/index.html")
+    assert call("label", "status", "-c", str(config)) == 0
+    assert "random-s0" in capsys.readouterr().out
+    assert call("label", "export", "-c", str(config), str(tmp_path / "o.jsonl"), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["bought"] == 0
+    assert call("label", "import", "-c", str(config), "a.b=1") == 2
+    assert "no file with answers" in capsys.readouterr().err
+
+
+def test_what_cannot_be_asked_or_measured_is_told_before_anything_starts(experiment, tmp_path):
+    def refused(match, **changes):
+        content = {**experiment.model_dump(mode="json", exclude_unset=True), **changes}
+        with pytest.raises(ConfigError, match=match):
+            run_experiment(validate(content, where="test"), on_round=lambda run, state: None)
+
+    refused("annotator 'oracle' needs it; let people answer", annotator={"kind": "oracle"})
+    refused("would ask people for every pair", full=True)
+    refused("use cross_fit", training={"validation": "split"})
+
+
+# ---- on Ray
+
+
+def answer_all(experiment, truth, names, tmp_path):
+    """What a team does between two calls of `run`: every open task gets its answer, in two files."""
+    for row in label_status(experiment):
+        folder = RunDirectory(storage.join(experiment_path(experiment), row.run)).round(row.waiting_round).path
+        ids = [json.loads(line)["pair_id"] for line in storage.read_bytes(storage.join(folder, "to_label", "tasks.jsonl")).splitlines()]
+        rows = [LabelRow(i, tuple(names[c] for c in truth.take([i]).classes)) for i in ids]
+        for part, name in ((rows[:7], "first.jsonl"), (rows[7:], "second.csv")):
+            (tmp_path / name).write_bytes(write_rows(part, form=name.split(".")[1], class_names=names))
+            import_answers(experiment, [str(tmp_path / name)], arm=row.arm, seed=row.seed)
+
+
+def results_of(experiment):
+    rounds = RunDirectory(storage.join(experiment_path(experiment), "entropy-s0")).rounds()
+    return [(place.read_selection().pair_ids_n.tolist(), place.read_report()["retrieval"]) for place in rounds]
+
+
+@pytest.mark.ray
+def test_without_any_truth_three_rounds_of_files_equal_the_oracles_on_the_same_answers(session, quick, tmp_path, capsys):
+    strategy = {"arms": {}, "strategy": {"kind": "entropy"}, "budget": {"total": 60, "seed_pairs": 30, "per_round": 15}}
+
+    def experiment_of(name, **content):
+        training = {"label_predictor": {"steps": 20}, "common_space": {"steps": 20}}
+        return validate({**quick, **strategy, "training": training, "name": name, "storage_path": str(tmp_path), **content}, where="test")
+
+    known = write_corpus(tmp_path / "known", truth=True, num_test=0)
+    unknown = write_corpus(tmp_path / "unknown", truth=False, num_test=0)
+    oracle = experiment_of("oracle", corpus={"path": known})
+    run_experiment(oracle, on_round=lambda run, state: None)
+
+    people = experiment_of("people", corpus={"path": unknown}, annotator={"kind": "files"})
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(people))
+    truth, names = open_truth(open_corpus(oracle), "train"), open_corpus(oracle).schema.class_names
+    for asked in (30, 15, 15):
+        assert call("run", "-c", str(config)) == 7
+        told = capsys.readouterr().out
+        assert f"0 of {asked} have come" in told
+        assert "to_label/index.html" in told
+        answer_all(people, truth, names, tmp_path)
+    assert call("run", "-c", str(config)) == 0
+    assert "held out" in capsys.readouterr().out
+    assert results_of(people) == results_of(oracle)
+
+    last = RunDirectory(storage.join(experiment_path(people), "entropy-s0")).round(2)
+    report = last.read_report()
+    assert 2 < report["num_held_out"] < 30
+    found = report["retrieval"]["prob"]["i2t"]
+    assert (found["num_queries"], found["recall"]) == (report["num_held_out"], {})
+    page = storage.read_bytes(storage.join(experiment_path(people), "report", "index.html")).decode()
+    assert "The test split of this corpus has no truth</b>, and there are no test pairs" in page
+    assert call("evaluate", "-c", str(config)) == 0
+    assert "bought pairs held out" in capsys.readouterr().out
+    assert call("score", "-c", str(config)) == 0
+    assert export_labels(people, str(tmp_path / "all.csv"), form="csv") == {"bought": 60, "predicted": 240}
+
+
+@pytest.mark.ray
+def test_a_test_split_without_truth_gives_own_pairs_and_the_share_that_is_asked_for_is_held_out(session, quick, tmp_path):
+    path = write_corpus(tmp_path / "corpus", truth=True, num_test=70)
+    content = {**quick, "arms": {}, "storage_path": str(tmp_path), "corpus": {"path": path}, "budget": {"total": 40, "seed_pairs": 40}}
+    content["evaluation"] = {"held_out": 0.5}
+    state = run_experiment(validate(content, where="test"), on_round=lambda run, state: None)["random-s0"]
+    report = state.history[0]
+    assert 10 < report["num_held_out"] < 30
+    found = report["retrieval"]["prob"]["i2t"]
+    assert (found["num_queries"], set(found["recall"])) == (report["num_held_out"], {1, 5, 10})
+    assert 0 < report["retrieval"]["prob"]["map_mean"] <= 1

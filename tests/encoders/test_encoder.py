@@ -1,0 +1,16 @@
+import pytest
+
+from xmr_ray.encoders.encoder import Encoder
+from xmr_ray.errors import ConfigError
+
+
+def test_what_fits_nothing_reads_no_text():
+    texts = iter(["one", "two"])
+    assert Encoder(kind="any").fit(texts) is None
+    assert next(texts) == "one"
+
+
+def test_a_foreign_state_is_refused():
+    Encoder(kind="any").refuse(None)
+    with pytest.raises(ConfigError, match="encoder 'any' fits nothing, but was given 3 bytes of state"):
+        Encoder(kind="any").refuse(b"abc")

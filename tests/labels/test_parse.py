@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pytest
+
+from xmr_ray.labels.parse import Rules, parse_answers
+from xmr_ray.labels.questions import Answer
+
+RULES = Rules(("cat", "dog", "tool"), multi_label=True, train_ids=np.arange(20), asked=np.array([3, 5, 8, 9]))
+
+
+def csv(*lines):
+    return "\n".join(["pair_id,labels,answer", *lines]).encode()
+
+
+def test_good_answers_come_out_as_class_numbers_in_order():
+    lines = [{"pair_id": 8, "labels": [], "annotator": "ann"}, {"pair_id": 9, "cannot_tell": True}]
+    jsonl = "\n".join(json.dumps(line) for line in lines).encode()
+    found = parse_answers({"a.csv": csv("5,tool;cat,labelled", "3,dog,", "9,,"), "b.jsonl": jsonl}, RULES)
+    assert found.answers == (Answer(5, (0, 2)), Answer(3, (1,)), Answer(8, (), "ann"), Answer(9, None))
+    assert (found.problems, found.num_same, found.num_blank) == ((), 0, 1)
+
+
+def test_every_problem_is_found_with_its_line_and_good_answers_are_kept_apart():
+    wrong = ("77,cat,labelled", "4,cat,labelled", "5,dgo,labelled", "8,cat,labelled", "8,dog,labelled", "3,cat,labelled", "x,,labelled")
+    data = csv("3,cat,labelled", *wrong)
+    found = parse_answers({"a.csv": data}, RULES)
+    assert found.answers == (Answer(3, (0,)),)
+    assert sorted(found.problems) == [
+        "a.csv:3: pair_id 77 is no pair of the train split",
+        "a.csv:4: pair_id 4 was not asked for in this round",
+        "a.csv:5: 'dgo' is no class, did you mean 'dog'?",
+        "a.csv:7: pair_id 8 contradicts a.csv:6",
+        "a.csv:8: pair_id 3 is repeated, it was answered in line 2",
+        "a.csv:9: pair_id is 'x', expected a whole number",
+    ]
+
+
+def test_the_same_answer_in_another_file_or_earlier_is_fine_and_another_one_is_not():
+    rules = Rules(**{**vars(RULES), "earlier": {3: Answer(3, (0,), "ann"), 1: Answer(1, None), 5: Answer(5, None)}})
+    found = parse_answers({"a.csv": csv("3,cat,labelled", "1,,cannot_tell", "8,dog,labelled"), "b.csv": csv("8,dog,labelled")}, rules)
+    assert found.answers == (Answer(8, (1,)),)
+    assert (found.num_same, found.problems) == (3, ())
+    found = parse_answers({"a.csv": csv("3,cat;dog,labelled", "5,,labelled")}, rules)
+    assert found.answers == ()
+    assert found.problems == (
+        "a.csv:2: pair_id 3 is cat and dog here, but was cat before",
+        "a.csv:3: pair_id 5 is without a class here, but was cannot_tell before",
+    )
+
+
+def test_files_that_contradict_each_other_give_no_answer():
+    found = parse_answers({"a.csv": csv("3,cat,labelled"), "b.csv": csv("3,,cannot_tell")}, RULES)
+    assert found.answers == ()
+    assert found.problems == ("b.csv:2: pair_id 3 contradicts a.csv:2",)
+
+
+@pytest.mark.parametrize(("labels", "number"), [("cat;dog", 2), ("", 0)])
+def test_where_every_pair_has_one_class_other_numbers_of_labels_are_refused(labels, number):
+    rules = Rules(("cat", "dog"), multi_label=False, train_ids=np.arange(9))
+    found = parse_answers({"a.csv": csv(f"3,{labels},labelled", "4,dog;dog,labelled", "5,,cannot_tell")}, rules)
+    assert found.answers == (Answer(4, (1,)), Answer(5, None))
+    assert found.problems == (f"a.csv:2: pair_id 3 has {number} labels, but every pair of this corpus has exactly one class",)
+
+
+def test_without_a_question_every_train_pair_may_be_answered():
+    rules = Rules(("cat",), multi_label=True, train_ids=np.arange(9))
+    found = parse_answers({"a.csv": csv("0,cat,labelled", "9,cat,labelled")}, rules)
+    assert found.answers == (Answer(0, (0,)),)
+    assert found.problems == ("a.csv:3: pair_id 9 is no pair of the train split",)

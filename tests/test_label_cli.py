@@ -1,0 +1,40 @@
+"""What the verbs say; what they do is tested in `cluster/test_labelling.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from xmr_ray import cli
+from xmr_ray.cluster.labelling import LabelStatus
+from xmr_ray.label_cli import WAITING, waiting_content, waiting_lines
+
+FILES = LabelStatus("ascmr-s1", "ascmr", 1, 50, 2, 1, 3, 20, "/runs/x/ascmr-s1/rounds/001/to_label/index.html")
+SERVER = LabelStatus("ascmr-s1", "ascmr", 1, 50, 2, 1, 3, 20, "http://localhost:8080")
+
+
+def test_who_waits_says_for_what_where_and_how_to_go_on():
+    assert waiting_lines([FILES], "c.yaml", ["name=x"]) == [
+        "ascmr-s1 waits for answers to round 1, 3 of 20 have come: /runs/x/ascmr-s1/rounds/001/to_label/index.html",
+        "  then: xmr-ray label import -c c.yaml ANSWERS.jsonl name=x --arm ascmr --seed 1",
+        "when answers are in: xmr-ray run -c c.yaml name=x",
+    ]
+    assert [line for line in waiting_lines([SERVER], "c.yaml", None) if "import" in line] == []
+    assert waiting_content([SERVER])[0]["place"] == "http://localhost:8080"
+
+
+def test_a_run_that_waits_has_an_exit_code_of_its_own():
+    assert WAITING not in {code for _, code in cli.EXIT_CODES}
+    assert f"{WAITING} a run waits for answers" in cli.__doc__
+
+
+@pytest.mark.parametrize("verb", ["import", "export", "status"])
+def test_every_verb_tells_how_it_is_used(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["label", verb, "--help"])
+    assert ended.value.code == 0
+    assert "--config" in capsys.readouterr().out
+
+
+def test_the_job_hands_its_arguments_on():
+    source = (Path(__file__).parent.parent / "jobs" / "label.py").read_text()
+    assert 'main(["label", *sys.argv[1:]])' in source

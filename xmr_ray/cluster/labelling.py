@@ -1,0 +1,137 @@
+"""Labels of people come into a run and go out of it; no Ray session is needed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from xmr_ray import storage
+from xmr_ray.cluster.annotators import annotator_of
+from xmr_ray.cluster.predictions import newest_predictions, predicted_labels
+from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, pick
+from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.errors import LedgerError, RunError
+from xmr_ray.labels.annotators import FilesSettings
+from xmr_ray.labels.files import page_of
+from xmr_ray.labels.formats import LabelFormat, LabelRow, write_rows
+from xmr_ray.labels.parse import Parsed, Rules, parse_answers
+from xmr_ray.loop.answering import known_answers, open_purchase, take_answers, take_seed
+from xmr_ray.loop.state import restore
+from xmr_ray.runs.directory import RunDirectory
+from xmr_ray.runs.lock import exclusive
+
+
+@dataclass(frozen=True)
+class LabelStatus:
+    """Where a run stands with its labels: what is bought, and what the purchase that waits (if any) still lacks; `place` is where to answer."""
+
+    run: str
+    arm: str
+    seed: int
+    num_bought: int
+    num_cannot_tell: int
+    waiting_round: int | None = None
+    num_answered: int = 0
+    num_asked: int = 0
+    place: str | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of files: how many new answers are kept, and every problem; with problems nothing is kept unless good ones were wanted."""
+
+    num_new: int
+    num_same: int
+    num_blank: int
+    problems: tuple[str, ...]
+    status: LabelStatus
+
+
+def label_status(experiment: Experiment, *, arm: str | None = None, seed: int | None = None) -> list[LabelStatus]:
+    """Every run of an experiment (or those of one arm or seed) that has begun."""
+    wanted = [run for run in expand(experiment) if arm in (None, run.arm) and seed in (None, run.seed)]
+    folder = experiment_path(experiment)
+    return [_status(run, directory) for run in wanted if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+
+
+def import_answers(
+    experiment: Experiment, files: Sequence[str], *, arm: str | None = None, seed: int | None = None, partial: bool = False, as_seed: bool = False
+) -> Imported:
+    """Take answers into the purchase that waits, or with `as_seed` as the first purchase of a run; the receipt is written when all are there.
+
+    Raises:
+        RunError: the run has not begun, is locked, or has another configuration.
+        LedgerError: what `as_seed` brings is not the first of its run or more than the budget; or a file has another format.
+    """
+    data = {path: storage.read_bytes(path) for path in files}
+    with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory):
+        ledger = restore(directory).ledger
+        waiting = None if as_seed else open_purchase(directory, ledger)
+        asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
+        schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
+        parsed = parse_answers(data, Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier))
+        if parsed.problems and not partial:
+            return Imported(0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+        source = ", ".join(files)
+        if as_seed:
+            _check_budget(arm_run, corpus, parsed)
+            take_seed(directory, parsed.answers, source=source)
+        elif take_answers(directory, parsed.answers, source=source) and isinstance(arm_run.experiment.annotator, FilesSettings) and waiting:
+            annotator = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run))
+            annotator.request(waiting.selection, folder=waiting.place.path)  # what is answered leaves the page
+        return Imported(len(parsed.answers), parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+
+
+def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: str | None = None, seed: int | None = None) -> Mapping[str, int]:
+    """Write bought labels, and beside them the newest predicted ones of all other train pairs with their trust; returns how many of each."""
+    arm_run, corpus = pick(experiment, arm=arm, seed=seed), open_corpus(experiment)
+    directory = RunDirectory(storage.join(experiment_path(experiment), arm_run.run_id))
+    ledger = restore(directory).ledger
+    names = corpus.schema.class_names
+    bought = [
+        LabelRow(pair_id, None if answer.classes is None else tuple(names[c] for c in answer.classes))
+        for pair_id, answer in sorted(known_answers(ledger, None).items())
+    ]
+    counts = {"bought": len(bought), "predicted": 0}
+
+    def rows() -> Iterator[LabelRow]:
+        yield from bought
+        place = newest_predictions(corpus, directory)
+        known = {row.pair_id for row in bought}
+        for pair_id, labels in predicted_labels(corpus, place) if place else ():
+            if pair_id not in known:
+                counts["predicted"] += 1
+                yield LabelRow(pair_id, tuple(labels), trust=tuple(labels.values()))
+
+    storage.write_whole(path, write_rows(rows(), form=form, class_names=names))
+    return counts
+
+
+@contextmanager
+def _held(experiment: Experiment, *, arm: str | None, seed: int | None, begin: bool) -> Iterator[tuple[ArmRun, PairedCorpus, RunDirectory]]:
+    """A run that is locked and checked against its configuration; with `begin` it may be new."""
+    arm_run, corpus = pick(experiment, arm=arm, seed=seed), open_corpus(experiment)
+    check_run(arm_run, corpus)
+    directory = RunDirectory(storage.join(experiment_path(experiment), arm_run.run_id))
+    if not begin and not storage.exists(directory.config):
+        raise RunError(f"{directory.path}: this run has not begun, so nothing is asked for; start with `xmr-ray run`, or give labels --as-seed")
+    with exclusive(directory.path):
+        directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
+        yield arm_run, corpus, directory
+
+
+def _check_budget(arm_run: ArmRun, corpus: PairedCorpus, parsed: Parsed) -> None:
+    total = sum(arm_run.purchases(corpus.num_pairs("train")))
+    if len(parsed.answers) > total:
+        raise LedgerError(f"{len(parsed.answers)} labels were brought, but budget.total is {total}; raise it to what shall be bought in all")
+
+
+def _status(run: ArmRun, directory: RunDirectory) -> LabelStatus:
+    ledger = restore(directory).ledger
+    waiting = open_purchase(directory, ledger)
+    bought = (run.run_id, run.arm, run.seed, ledger.num_bought, len(ledger.cannot_tell_n))
+    if waiting is None:
+        return LabelStatus(*bought)
+    pending, page = waiting.pending, page_of(waiting.place.path)
+    place = page if storage.exists(page) else str(getattr(run.experiment.annotator, "url", "")) or None
+    return LabelStatus(*bought, waiting.place.index, pending.num_answered, pending.num_asked, place)

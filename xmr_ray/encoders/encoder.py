@@ -1,0 +1,36 @@
+"""What every encoder is: settings that build something which turns pictures or texts into rows of numbers."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from xmr_ray.component import Component
+from xmr_ray.errors import ConfigError
+from xmr_ray.types import Floats
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+
+@runtime_checkable
+class Built(Protocol[Item_contra]):
+    """A loaded encoder."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers per row."""
+
+    def encode(self, items: Sequence[Item_contra], /) -> Floats:
+        """Features (B, dim) float32 of at least one picture (RGB) or text."""
+
+
+class Encoder(Component):
+    """Base of all encoders. The concrete class has `build(device)` for pictures, `build(device, state)` for texts."""
+
+    def fit(self, texts: Iterable[str]) -> bytes | None:
+        """What must be learnt from the train split's texts before the first is encoded; None if nothing, and then no text is read."""
+        del texts
+        return None
+
+    def refuse(self, state: bytes | None) -> None:
+        """Raises `ConfigError` if there is a state although this encoder fits nothing: it belongs to another encoder."""
+        if state is not None:
+            raise ConfigError(f"encoder {self.kind!r} fits nothing, but was given {len(state)} bytes of state; they belong to another encoder")
