@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+INTEGRATION := .venv-integration
+LABEL_STUDIO := .venv-label-studio
+MOTO := .venv-moto
 COVERAGE := --cov=xmr_ray --cov-report=term:skip-covered --cov-fail-under=90
 
 .DEFAULT_GOAL := help
@@ -21,6 +24,9 @@ demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded
 
 test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
 	$(BIN)/python -m pytest -m "not integration" $(COVERAGE)
+
+test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
+	XMR_LABEL_STUDIO_PYTHON=$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
 
 fast: $(DEV_STAMP)  ## the tests that start no other processes
 	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow and not integration"
@@ -38,7 +44,7 @@ format: $(DEV_STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and all caches; runs/ and corpora/ stay
-	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(INTEGRATION) $(LABEL_STUDIO) $(MOTO) build dist *.egg-info .coverage htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find xmr_ray tests jobs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -47,6 +53,27 @@ $(BIN)/python:
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null \
 		|| { echo "no C++ compiler found; hnswlib is compiled from source, so install g++ or clang first"; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INTEGRATION)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing weights and what drives a browser into $(INTEGRATION) (takes minutes)"
+	$(PYTHON) -m venv $(INTEGRATION)
+	$(INTEGRATION)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[dev,offline,integration]'
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y --quiet chromium chromium-driver; } \
+		|| echo "no chromium found: the tests of the page in a browser will be skipped"
+	@touch $@
+
+$(LABEL_STUDIO)/.installed:
+	@echo "installing Label Studio into $(LABEL_STUDIO) (1 GB, takes minutes)"
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/python -m pip --disable-pip-version-check --quiet install label-studio==1.23.2
+	@touch $@
+
+$(MOTO)/.installed:
+	@echo "installing moto, a server that speaks S3, into $(MOTO)"
+	$(PYTHON) -m venv $(MOTO)
+	$(MOTO)/bin/python -m pip --disable-pip-version-check --quiet install 'moto[server]==5.2.5'
+	@touch $@
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing xmr-ray into $(VENV) (the first time takes minutes)"

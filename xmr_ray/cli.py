@@ -1,7 +1,7 @@
 """Verbs for people: `xmr-ray ingest | embed | run | score | train | evaluate | report | doctor | label`.
 
 Exit codes: 0 done, 1 unexpected error, 2 configuration or usage, 3 corpus or outside data, 4 run directory, ledger or networks,
-5 cluster resources, 6 storage, 7 a run waits for answers of people, 130 interrupted, 143 terminated.
+5 cluster resources, 6 storage, 7 a run waits for answers of people, 8 their server, 130 interrupted, 143 terminated.
 """
 
 import logging
@@ -21,7 +21,7 @@ from xmr_ray import __version__, config, storage
 from xmr_ray.corpus.check import check_corpus
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import has_truth, open_truth
-from xmr_ray.errors import ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
+from xmr_ray.errors import AnnotatorError, ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
 from xmr_ray.label_cli import WAITING, label_app, waiting_content, waiting_lines
 from xmr_ray.options import (
     ArmOption,
@@ -53,6 +53,7 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
     (LedgerError, 4),
     (ResourceError, 5),
     (StorageError, 6),
+    (AnnotatorError, 8),
     (XmrError, 1),
 )
 

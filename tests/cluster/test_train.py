@@ -60,6 +60,7 @@ def weights_of(job):
     return torch.cat([value.flatten().double() for state in states for value in state.values()])
 
 
+@pytest.mark.slow
 def test_local_mode_leaves_networks_and_numbers_without_any_ray_process(job_of):
     job = job_of("local")
     train_round(job, LOCAL)
@@ -169,6 +170,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
         checkpoints.latest()
 
 
+@pytest.mark.slow
 def test_the_seed_of_a_fit_is_all_its_randomness(job_of):
     first, second, other = job_of("first"), job_of("second"), job_of("other", seed=4)
     before = torch.random.get_rng_state()

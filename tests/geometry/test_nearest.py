@@ -17,7 +17,7 @@ def slowly(queries, ids, points, own, k):
     return [[pair for _, pair in near] for near in found], [[square for square, _ in near] for near in found]
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 9), st.integers(1, 12))
 def test_tiles_in_any_order_give_what_a_loop_gives(seed, num_points, k, tile):
     rng = np.random.default_rng(seed)

@@ -13,6 +13,7 @@ from xmr_ray.training.round import TrainingConfig, fit_round
 from xmr_ray.training.rows import ResidentRows, StreamedRows
 from xmr_ray.types import EMPTY_LABELS
 
+pytestmark = pytest.mark.slow  # whole rounds are trained
 NO_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0}
 
 
