@@ -23,7 +23,7 @@ demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded
 	$(BIN)/xmr-ray run -c configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
-	$(BIN)/python -m pytest -m "not integration" $(COVERAGE)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not integration" $(COVERAGE)
 
 test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
 	XMR_LABEL_STUDIO_PYTHON=$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration

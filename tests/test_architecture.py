@@ -202,7 +202,7 @@ def test_a_missing_docstring_is_caught(house):
 # ---- the text of the repository
 
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".j2", ".cfg"}
-PLAIN_NAMES = {"Makefile", "LICENSE", "NOTICE", "run", ".gitignore", ".rayignore"}
+PLAIN_NAMES = {"Makefile", "Dockerfile", "LICENSE", "NOTICE", "run", ".gitignore", ".rayignore"}
 LEFT_OUT = {"venv", "runs", "corpora", "outputs", "build", "dist", "htmlcov", "__pycache__", "embedded"}
 # written in pieces, so that this file does not hold what it forbids
 REGISTRIES = [

@@ -18,6 +18,7 @@ def test_who_waits_says_for_what_where_and_how_to_go_on():
         "  then: xmr-ray label import -c c.yaml ANSWERS.jsonl name=x --arm ascmr --seed 1",
         "when answers are in: xmr-ray run -c c.yaml name=x",
     ]
+    assert waiting_lines([FILES], "my c.yaml", ["name=a b"])[-1] == "when answers are in: xmr-ray run -c 'my c.yaml' 'name=a b'"
     assert [line for line in waiting_lines([SERVER], "c.yaml", None) if "import" in line] == []
     assert waiting_content([SERVER])[0]["place"] == "http://localhost:8080"
 

@@ -117,7 +117,11 @@ def run(
     """
     experiment = loaded(config_path, overrides)
     if dry_run:
-        _dry_run(experiment, _plan(experiment), as_json=as_json)
+        from xmr_ray.cluster.submission import submission_id
+
+        corpus = PairedCorpus.open(experiment.corpus.path)
+        known_by = submission_id(experiment, corpus_fingerprint=corpus.fingerprint)
+        _dry_run(experiment, {**_plan(experiment), "submission_id": known_by}, as_json=as_json)
         return
     from xmr_ray.cluster.labelling import label_status
     from xmr_ray.cluster.runner import experiment_path, run_experiment

@@ -8,11 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
 from xmr_ray.component import Settings
@@ -42,6 +42,12 @@ class CorpusSettings(Settings):
     rows_per_file: int = Field(default=65536, ge=1, description="pairs in one file of the corpus, the unit that is written, kept and redone")
     num_writers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(default="auto", description="actors that write; auto takes one per CPU or GPU")
     cpus_per_writer: float = Field(default=0.5, gt=0, description="CPUs reserved by each of them")
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Self:
+        if self.raw.rstrip("/") == self.path.rstrip("/"):
+            raise ValueError(f"raw_path is {self.raw_path!r}, where the corpus itself will lie; choose another folder")
+        return self
 
     @property
     def raw(self) -> str:

@@ -1,5 +1,6 @@
 """Verbs for labels that people give: `xmr-ray label import | export | status`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -103,12 +104,12 @@ def status(
 def waiting_lines(waiting: Sequence["LabelStatus"], config_path: str, overrides: Sequence[str] | None) -> list[str]:
     """What is waited for, where to answer it, and the commands to go on with."""
     lines = []
-    more = "".join(f" {item}" for item in overrides or [])
+    config, more = shlex.quote(config_path), "".join(f" {shlex.quote(item)}" for item in overrides or [])
     for row in waiting:
         lines.append(_where(row))
         if row.place is not None and row.place.endswith(".html"):
-            lines.append(f"  then: xmr-ray label import -c {config_path} ANSWERS.jsonl{more} --arm {row.arm} --seed {row.seed}")
-    return [*lines, f"when answers are in: xmr-ray run -c {config_path}{more}"]
+            lines.append(f"  then: xmr-ray label import -c {config} ANSWERS.jsonl{more} --arm {row.arm} --seed {row.seed}")
+    return [*lines, f"when answers are in: xmr-ray run -c {config}{more}"]
 
 
 def waiting_content(waiting: Sequence["LabelStatus"]) -> list[Mapping[str, Any]]:

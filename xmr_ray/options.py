@@ -20,7 +20,7 @@ ConfigOption = Annotated[str, typer.Option("--config", "-c", help="YAML file; se
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...", help="overrides of the configuration")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object for machines")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and what would be done, and stop")]
-RetryOption = Annotated[bool, typer.Option("--retry-failed", help="do parts again that failed before")]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="do parts again that failed or left pairs out")]
 ArmOption = Annotated[str | None, typer.Option("--arm", help="which arm, where there are several")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="which seed, where there are several")]
 

@@ -13,12 +13,13 @@ import yaml
 from PIL import Image
 
 from xmr_ray.cluster.corpora import embed_corpus, ingest_corpus
+from xmr_ray.cluster.ingest import write_corpus
 from xmr_ray.config import validate
 from xmr_ray.corpus.check import check_corpus
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.errors import ConfigError, CorpusError, ResourceError
+from xmr_ray.errors import ConfigError, CorpusError, ReaderError, ResourceError
 
 WORDS = ["sea", "sky", "cat", "dog"]
 
@@ -97,6 +98,55 @@ def test_broken_pictures_are_told_and_the_job_goes_on_up_to_a_limit(pictures):
     assert all(reject["reason"] for reject in told)
 
 
+def test_mended_pictures_are_read_when_failures_are_retried(pictures):
+    (pictures / "3.png").write_bytes(b"")
+    experiment = validate(settings(pictures), where="test")
+    with pytest.raises(CorpusError, match=r"mend them and give --retry-failed"):
+        embed_corpus(experiment)
+    (pictures / "3.png").write_bytes(picture(3))
+    with pytest.raises(CorpusError, match="1 pairs could not be used"):
+        embed_corpus(experiment)
+    corpus = embed_corpus(experiment, retry_failed=True)
+    assert corpus.num_pairs("train") + corpus.num_pairs("test") == 40
+    assert list((pictures / "corpus" / "rejects").iterdir()) == []
+
+
+def test_raw_pairs_of_other_settings_or_of_another_place_are_not_taken_for_these(pictures):
+    content = settings(pictures)
+    embed_corpus(validate(content, where="test"))
+    reader = content["corpus"]["reader"]
+    with pytest.raises(CorpusError, match="made from something else or with other settings"):
+        embed_corpus(validate({**content, "corpus": {**content["corpus"], "reader": {**reader, "text": "split"}}}, where="test"))
+    with pytest.raises(CorpusError, match=r"first picture at .*/p/0\.png, now it is at /elsewhere/0\.png; remove .*/corpus-raw"):
+        ingest_corpus(validate({**content, "corpus": {**content["corpus"], "reader": {**reader, "images": "/elsewhere"}}}, where="test"))
+    (pictures / "pairs.jsonl").unlink()
+    with pytest.raises(ReaderError, match=r"no such file.*leave corpus\.reader out .* are complete"):
+        embed_corpus(validate(content, where="test"))
+    assert embed_corpus(validate({**content, "corpus": {**content["corpus"], "reader": None}}, where="test")).num_pairs("train") == 32
+
+
+def test_a_driver_without_a_gpu_learns_the_widths_for_a_cluster_that_has_some(pictures, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    content = settings(pictures)
+    content["resources"] |= {"use_gpu": True, "address": "cluster:6379"}
+    content["corpus"]["encoders"]["precision"] = "bf16"
+    asked = []
+
+    def watched(source, *arguments, **options):
+        asked.append(source.schema)
+        return write_corpus(source, *arguments, **options)
+
+    monkeypatch.setattr("xmr_ray.cluster.corpora.write_corpus", watched)
+
+    def no_session(resources):
+        raise ResourceError(f"no Ray at {resources.address}")
+
+    monkeypatch.setattr("xmr_ray.cluster.ingest.open_session", no_session)
+    with pytest.raises(ResourceError, match="no Ray at cluster:6379"):
+        embed_corpus(validate(content, where="test"))
+    assert (asked[-1].image_dim, asked[-1].text_dim) == (12, 4)
+
+
 def test_what_cannot_be_done_is_said(pictures):
     content = settings(pictures)
     with pytest.raises(ConfigError, match=r"corpus\.encoders is not set"):
@@ -111,6 +161,7 @@ def test_what_cannot_be_done_is_said(pictures):
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_encoded(pictures, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     content = settings(pictures)
     content["resources"]["use_gpu"] = True
@@ -133,6 +184,22 @@ def test_actors_encode_what_one_process_encodes(session, tmp_path):
         np.testing.assert_array_equal(ids[0], ids[1])
         np.testing.assert_array_equal(images[0], images[1])
         np.testing.assert_array_equal(texts[0], texts[1])
+
+
+@pytest.mark.ray
+def test_too_many_rejects_end_the_job_and_nothing_runs_on(pictures):
+    import ray
+
+    for number in (3, 5, 7):
+        (pictures / f"{number}.png").write_bytes(b"")
+    experiment = validate(settings(pictures, rows_per_file=4), where="test")
+    with pytest.raises(CorpusError, match="max_rejects is 0"):
+        embed_corpus(experiment)
+    time.sleep(3)
+    assert not ray.is_initialized()
+    for number in (3, 5, 7):
+        (pictures / f"{number}.png").write_bytes(picture(number))
+    assert embed_corpus(experiment, retry_failed=True).num_rows == {"train": 32, "test": 8}
 
 
 PARTS = (lambda batch: batch.pair_ids_B, lambda batch: batch.images(), lambda batch: batch.texts())

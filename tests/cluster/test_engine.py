@@ -2,6 +2,7 @@
 
 import pytest
 
+from xmr_ray import storage
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.session import Session
 from xmr_ray.config import validate
@@ -41,3 +42,11 @@ def test_networks_that_cannot_be_read_are_told_before_any_actor_starts(tiny_corp
     with pytest.raises(CheckpointError, match="nowhere"):
         engine.score_pool(engine.directory.round(0), TrainedNetworks(str(tmp_path / "nowhere.pt"), "x"))
     assert engine.num_passes == 0
+
+
+def test_a_warm_start_has_the_round_before_unless_that_had_nothing_to_learn_from(tiny_corpus, tmp_path):
+    engine = engine_of(tiny_corpus, tmp_path, session=OWN)
+    first, second = engine.directory.round(0), engine.directory.round(1)
+    assert (engine._previous(first), engine._previous(second)) == (None, None)
+    storage.write_whole(first.networks, b"weights")
+    assert (engine._previous(first), engine._previous(second)) == (None, first.networks)

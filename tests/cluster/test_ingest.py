@@ -14,9 +14,10 @@ from xmr_ray.corpus.parts import plan_parts
 from xmr_ray.corpus.raw import RawRecords, RawSchema, Reject
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.source import RawSource
-from xmr_ray.errors import CorpusError, ReaderError
+from xmr_ray.errors import CorpusError, ReaderError, RunError
 from xmr_ray.readers.ingest import ingest as write_here
 from xmr_ray.readers.synthetic import SyntheticReader
+from xmr_ray.runs.lock import exclusive
 
 READER = SyntheticReader(num_train=900, num_validation=40, num_test=100, image_dim=6, text_dim=5)
 SETTINGS = CorpusSettings(path="unused", rows_per_file=100)
@@ -144,3 +145,22 @@ def test_a_writer_tells_of_every_part_of_its_block(session, tmp_path):
     told = writer({"index": np.array([1, 3])})
     assert (told["index"].tolist(), told["rejected"].tolist(), told["error"].tolist()) == ([1, 3], [0, 0], ["", ""])
     assert sorted(path.name for path in (tmp_path / "c" / "parts").iterdir()) == ["test-00000.json", "train-00001.json"]
+
+
+def test_two_processes_do_not_write_one_corpus(tmp_path):
+    path = str(tmp_path / "c")
+    with exclusive(f"{path}/parts"), pytest.raises(RunError, match="another process works here"):
+        write_corpus(READER.read(), path, FEW, RESOURCES)
+    assert write_corpus(READER.read(), path, FEW, RESOURCES).num_pairs("train") == 900
+
+
+def test_a_finished_corpus_that_lost_a_file_is_mended_part_by_part(tmp_path):
+    path = tmp_path / "c"
+    first = write_here(READER.read(), str(path), rows_per_file=400)
+    (path / "train" / "pairs-00001.parquet").unlink()
+    with pytest.raises(CorpusError, match=r"is missing, .* remove corpus\.json there and ingest once more"):
+        write_here(READER.read(), str(path), rows_per_file=400)
+    (path / "corpus.json").unlink()
+    kept = (path / "train" / "pairs-00000.parquet").stat().st_mtime_ns
+    assert write_here(READER.read(), str(path), rows_per_file=400).fingerprint == first.fingerprint
+    assert (path / "train" / "pairs-00000.parquet").stat().st_mtime_ns == kept

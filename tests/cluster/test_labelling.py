@@ -8,8 +8,9 @@ import pytest
 
 from xmr_ray import cli, storage
 from xmr_ray.cluster.labelling import export_labels, import_answers, label_status
-from xmr_ray.cluster.runner import experiment_path, open_corpus, pick, run_experiment
-from xmr_ray.config import to_yaml, validate
+from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, pick, run_experiment
+from xmr_ray.config import expand, to_yaml, validate
+from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
 from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import ConfigError, LedgerError, RunError
@@ -17,6 +18,7 @@ from xmr_ray.labels.formats import LabelRow, read_rows, write_rows
 from xmr_ray.loop.state import restore
 from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RunDirectory
+from xmr_ray.runs.lock import exclusive
 from xmr_ray.types import Selection
 
 ASKED = [4, 2, 9]
@@ -84,6 +86,16 @@ def test_a_file_with_problems_imports_nothing_unless_what_is_good_is_wanted(expe
     assert (found.num_new, found.status.num_answered, len(found.problems)) == (1, 1, 2)
 
 
+def test_while_a_run_works_or_another_run_is_meant_nothing_is_taken(experiment, directory, waiting, tmp_path):
+    file = csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled")
+    with exclusive(directory.path), pytest.raises(RunError, match="another process works here"):
+        import_answers(experiment, [file])
+    with pytest.raises(ConfigError, match=r"arm=None seed=1 means 0 runs; choose one of random-s0"):
+        import_answers(experiment, [file], seed=1)
+    (row,) = label_status(experiment)
+    assert (row.num_answered, row.num_asked) == (0, 3)
+
+
 def test_where_nothing_was_begun_nothing_is_taken(experiment, tmp_path):
     with pytest.raises(RunError, match="has not begun"):
         import_answers(experiment, [csv(tmp_path / "a.csv")])
@@ -111,6 +123,29 @@ def test_labels_from_elsewhere_beyond_the_budget_are_refused(experiment, tmp_pat
     ids = open_corpus(experiment).pair_ids("train")[:13].tolist()
     with pytest.raises(LedgerError, match=r"13 labels were brought, but budget.total is 12"):
         import_answers(experiment, [csv(tmp_path / "a.csv", *(f"{i},class-1,labelled" for i in ids))], as_seed=True)
+    assert label_status(experiment) == [], "the run is not begun: the budget can be raised as the message says"
+    more = validate({**experiment.model_dump(mode="json", exclude_unset=True), "budget": {"total": 20, "seed_pairs": 3}}, where="test")
+    assert import_answers(more, [str(tmp_path / "a.csv")], as_seed=True).status.num_bought == 13
+
+
+def test_labels_go_out_of_a_run_that_has_begun_under_the_classes_it_was_asked_with(experiment, waiting, tmp_path):
+    elsewhere = {"storage_path": str(tmp_path / "elsewhere")}
+    with pytest.raises(RunError, match="has not begun, so it has no labels"):
+        export_labels(validate({**experiment.model_dump(mode="json", exclude_unset=True), **elsewhere}, where="test"), "o.csv", form="csv")
+    other = {"corpus": {"path": write_corpus(tmp_path / "other", truth=True, num_test=0)}}
+    with pytest.raises(RunError, match="another configuration or corpus"):
+        export_labels(validate({**experiment.model_dump(mode="json", exclude_unset=True), **other}, where="test"), "o.csv", form="csv")
+    import_answers(experiment, [csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled")])
+    assert export_labels(experiment, str(tmp_path / "o.csv"), form="csv") == {"bought": 1, "predicted": 0}, "an answer counts before its receipt"
+    assert [(row.pair_id, row.labels) for row in read_rows((tmp_path / "o.csv").read_bytes(), name="o.csv")] == [(waiting[0], ("class-1",))]
+
+
+def test_another_corpus_of_the_same_name_is_another_campaign(experiment, tmp_path):
+    corpus, other = open_corpus(experiment), PairedCorpus.open(write_corpus(tmp_path / "other", truth=True, num_test=0))
+    (run,) = expand(experiment)
+    assert campaign_of(run, corpus).startswith("people random-s0 ")
+    assert campaign_of(run, corpus) == campaign_of(run, open_corpus(experiment))
+    assert campaign_of(run, corpus) != campaign_of(run, other)
 
 
 def call(*arguments):
@@ -137,7 +172,7 @@ def test_the_verbs_do_the_same_from_the_command_line(experiment, waiting, tmp_pa
     assert call("label", "status", "-c", str(config)) == 0
     assert "random-s0" in capsys.readouterr().out
     assert call("label", "export", "-c", str(config), str(tmp_path / "o.jsonl"), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["bought"] == 0
+    assert json.loads(capsys.readouterr().out)["bought"] == 1
     assert call("label", "import", "-c", str(config), "a.b=1") == 2
     assert "no file with answers" in capsys.readouterr().err
 

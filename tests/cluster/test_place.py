@@ -1,8 +1,8 @@
 import pytest
 
-from xmr_ray.cluster.place import place_scoring, place_training
+from xmr_ray.cluster.place import place_scoring, place_training, place_writers
 from xmr_ray.cluster.session import Session
-from xmr_ray.config import Resources, ScoringSettings, TrainingSettings
+from xmr_ray.config import CorpusSettings, Resources, ScoringSettings, TrainingSettings
 from xmr_ray.errors import ResourceError
 
 
@@ -61,3 +61,13 @@ def test_workers_that_hold_every_cpu_are_refused():
 def test_a_gpu_that_is_not_there_is_told_before_training():
     with pytest.raises(ResourceError, match="1 GPUs, but the cluster has 0"):
         place_training(session(8), TrainingSettings(), Resources(use_gpu=True))
+
+
+def test_writers_are_as_many_as_cpus_parts_or_gpus_allow():
+    settings = CorpusSettings()
+    assert [place_writers(session(8), settings, num_parts=n, on_gpu=False).count for n in (1, 5, 100)] == [1, 5, 8]
+    placed = place_writers(session(8, 2), settings, num_parts=100, on_gpu=True)
+    assert (placed.count, placed.gpus) == (2, 1.0)
+    assert place_writers(session(8, 2), settings, num_parts=100, on_gpu=False).gpus == 0
+    with pytest.raises(ResourceError, match="corpus writers"):
+        place_writers(session(8), settings, num_parts=100, on_gpu=True)

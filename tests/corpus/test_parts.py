@@ -122,8 +122,33 @@ def test_a_failure_is_remembered_until_the_part_is_made_or_the_source_changes(tm
 
 
 def test_strangers_are_removed_and_nothing_else(tmp_path):
-    for name in ("train/a", "train/b", "other/c"):
+    ours = ["train/pairs-00000.parquet", "train/pairs-00001.parquet", "train/raw-00001.parquet.part-0a1b2c3d4e5f", "train/train-00001.failed.json"]
+    theirs = ["train/000001.jpg", "train/pairs.parquet", "train/raw-1.parquet", "other/pairs-00000.parquet"]
+    for name in (*ours, *theirs):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    remove_strangers(str(tmp_path), ["train", "absent"], ["train/a"])
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a", "c"]
+    remove_strangers(str(tmp_path), ["train", "absent"], ours[:1])
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == {*ours[:1], *theirs}
+
+
+def test_a_part_of_another_source_that_breaks_off_does_not_leave_the_old_report(tmp_path):
+    (part,) = plan_parts({"train": 4}, rows_per_file=10)
+    write(tmp_path, part, [records(range(4))])
+
+    def breaks_off():
+        yield records([7])
+        raise CorpusError("broken")
+
+    with pytest.raises(CorpusError, match="broken"):
+        write_part(str(tmp_path), part, breaks_off(), sink=PairSink(str(tmp_path), part, SCHEMA), version="other", row_group_rows=4)
+    assert read_reports(str(tmp_path), [part], version=VERSION) == {}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])])
+@pytest.mark.parametrize("name", ["train/pairs-00000.parquet", "truth/train-00000.parquet"])
+def test_a_part_that_lost_a_file_is_not_whole(tmp_path, name, damage):
+    (part,) = plan_parts({"train": 4}, rows_per_file=10)
+    write(tmp_path, part, [records(range(4))])
+    assert list(read_reports(str(tmp_path), [part], version=VERSION)) == [part.name]
+    damage(tmp_path / name)
+    assert read_reports(str(tmp_path), [part], version=VERSION) == {}

@@ -55,8 +55,11 @@ def test_files_of_an_earlier_cut_are_removed(tmp_path):
     reports = written(tmp_path, {"train": (0, 8)})
     stray.write_bytes(b"x")
     (tmp_path / "parts" / "train-00099.json").write_bytes(b"x")
+    (tmp_path / "rejects").mkdir()
+    (tmp_path / "rejects" / "train-00099.jsonl").write_bytes(b"x")
     finish_corpus(str(tmp_path), SCHEMA, reports)
     assert not stray.exists()
+    assert not list((tmp_path / "rejects").iterdir())
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["train-00000.json", "train-00001.json"]
 
 

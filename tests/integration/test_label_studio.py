@@ -5,23 +5,33 @@ XMR_LABEL_STUDIO_PYTHON names. It listens on loopback only and keeps its databas
 """
 
 import contextlib
+import json
 import os
 import secrets
 import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from xmr_ray import cli, storage
+from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, run_experiment
+from xmr_ray.config import expand, to_yaml, validate
+from xmr_ray.corpus.truth import open_truth
+from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import AnnotatorError, ConfigError
 from xmr_ray.labels.annotators import Oracle, Pending
 from xmr_ray.labels.answers import read_answers
 from xmr_ray.labels.label_studio import LabelStudioAnnotator, LabelStudioSettings
+from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.labels.questions import Question
+from xmr_ray.readers.synthetic import SyntheticReader
+from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.types import LabelSet, Selection
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -288,6 +298,68 @@ def test_a_personal_access_token_works_and_a_wrong_key_is_explained(studio, tmp_
     people.request(select([1]), folder=folder_of(tmp_path, 0))
     studio.answer("personal", {1: ["cat"]})
     assert people.collect().labels.dense([1], num_classes=4).tolist() == [[1, 0, 0, 0]]
+
+
+def write_corpus(path, *, truth):
+    """300 train pairs of four classes whose names are awkward, with or without truth; no test split."""
+    reader = SyntheticReader(num_train=300, num_validation=0, num_test=0, image_dim=24, text_dim=16, num_classes=len(NAMES), latent_dim=6, seed=1)
+    source = reader.read()
+    schema = source.schema.model_copy(update={"class_names": NAMES})
+    with CorpusWriter(str(path), schema, rows_per_file=200, row_group_rows=64) as writer:
+        for split, records in source.shards():
+            writer.write(split, records if truth else replace(records, labels=None))
+    return {"path": str(path)}
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+def rounds_of(experiment):
+    return RunDirectory(storage.join(experiment_path(experiment), "entropy-s0")).rounds()
+
+
+@pytest.mark.ray
+def test_run_by_run_without_any_truth_it_ends_as_the_oracle_on_the_same_answers(session, quick, studio, tmp_path, capsys):
+    def experiment_of(name, **content):
+        changes = {"arms": {}, "strategy": {"kind": "entropy"}, "budget": {"total": 60, "seed_pairs": 30, "per_round": 15}}
+        training = {"label_predictor": {"steps": 20}, "common_space": {"steps": 20}}
+        return validate({**quick, **changes, "training": training, "name": name, "storage_path": str(tmp_path), **content}, where="test")
+
+    oracle = experiment_of("oracle", corpus=write_corpus(tmp_path / "known", truth=True))
+    run_experiment(oracle, on_round=lambda run, state: None)
+    truth = open_truth(open_corpus(oracle), "train")
+
+    asked = {"kind": "label_studio", "url": studio.url, "wait_s": 0.1}
+    people = experiment_of("people", corpus=write_corpus(tmp_path / "unknown", truth=False), annotator=asked)
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(people))
+    campaign = campaign_of(expand(people)[0], open_corpus(people))
+    for index, size in enumerate((30, 15, 15)):
+        assert call("run", "-c", str(config), "--json") == 7
+        waiting = json.loads(capsys.readouterr().out)["waiting"]
+        assert [(row["waiting_round"], row["num_answered"], row["num_asked"], row["place"]) for row in waiting] == [(index, 0, size, studio.url)]
+        said = names_of(truth, np.sort(rounds_of(people)[index].read_selection().pair_ids_n))
+        tasks = [task for task in studio.tasks(campaign) if task["data"]["round"] == index]
+        assert sorted(task["data"]["pair_id"] for task in tasks) == sorted(said)
+        assert index == 0 or any(task["total_predictions"] for task in tasks), "from the second round on the networks suggest"
+        studio.answer(campaign, dict(list(said.items())[:4]), round_index=index)
+        assert call("run", "-c", str(config)) == 7
+        assert f"4 of {size} have come" in capsys.readouterr().out
+        studio.answer(campaign, dict(list(said.items())[4:]), round_index=index)
+    assert call("run", "-c", str(config)) == 0
+    assert "held out" in capsys.readouterr().out
+    for mine, theirs in zip(rounds_of(people), rounds_of(oracle), strict=True):
+        assert mine.read_selection().pair_ids_n.tolist() == theirs.read_selection().pair_ids_n.tolist()
+        paid, known = read_receipt(mine.receipt), read_receipt(theirs.receipt)
+        assert paid.labels.dense(known.pair_ids, num_classes=4).tolist() == known.labels.dense(known.pair_ids, num_classes=4).tolist()
+        assert mine.read_report()["retrieval"] == theirs.read_report()["retrieval"]
+    assert len(studio.tasks(campaign)) == 60
+    assert all(studio.token.encode() not in path.read_bytes() for path in (tmp_path / "people").rglob("*") if path.is_file()), (
+        "the key is kept nowhere"
+    )
 
 
 def until(happened, within_s=60.0):

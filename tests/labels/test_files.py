@@ -52,6 +52,17 @@ def test_every_round_is_kept_apart_in_the_browser(annotator, tmp_path):
     assert len(keys) == 2
 
 
+def test_answers_in_the_browser_outlive_a_partial_import_but_not_other_questions(asked, tmp_path):
+    def key(selection, names):
+        FilesAnnotator(lambda some: [Question(i) for i in some.pair_ids_n.tolist()], names, True).request(selection, folder=str(tmp_path))
+        return re.search(r"xmr-ray:\w{16}", (tmp_path / "to_label" / "index.html").read_text())[0]
+
+    whole = key(SELECTION, ("cat", "dog"))
+    append_answers(str(tmp_path), [Answer(2, None)], source="test")
+    assert key(SELECTION, ("cat", "dog")) == whole
+    assert len({whole, key(SELECTION, ("cat", "cow")), key(Selection(np.array([9, 2, 6]), np.zeros(3)), ("cat", "dog"))}) == 3
+
+
 def test_what_is_answered_is_not_asked_again_and_closes_when_nothing_is_open(annotator, asked, tmp_path):
     annotator.request(SELECTION, folder=str(tmp_path))
     append_answers(str(tmp_path), [Answer(2, None)], source="test")

@@ -75,6 +75,8 @@ def test_lines_are_counted_as_an_editor_counts_them():
         ("a.jsonl", b'{"pair_id": 1, "cannot_tell": "yes"}', "a.jsonl:1: cannot_tell is 'yes'"),
         ("a.jsonl", b"[1, 2]", "a.jsonl:1: expected"),
         ("a.json", b"{}", "a.json: not COCO instances"),
+        ("a.json", b'{"images": [{"id": 1}], "categories": [], "annotations": [{"image_id": [1], "category_id": 1}]}', "a.json: not COCO instances"),
+        ("a.json", b'{"images": [{"id": 1}, {"id": 1}], "categories": [], "annotations": []}', "a.json: image id 1 is there twice"),
         ("a.json", b"[" * 100_000, "a.json: not COCO instances"),
     ],
 )

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from xmr_ray.labels.formats import LabelRow, write_rows
 from xmr_ray.labels.parse import Rules, parse_answers
 from xmr_ray.labels.questions import Answer
 
@@ -68,3 +69,21 @@ def test_without_a_question_every_train_pair_may_be_answered():
     found = parse_answers({"a.csv": csv("0,cat,labelled", "9,cat,labelled")}, rules)
     assert found.answers == (Answer(0, (0,)),)
     assert found.problems == ("a.csv:3: pair_id 9 is no pair of the train split",)
+
+
+def test_of_names_that_differ_in_blanks_the_exact_one_counts():
+    rules = Rules(("cat ", "cat", " dog"), True, np.arange(9))
+    lines = [{"pair_id": 1, "labels": ["cat "]}, {"pair_id": 2, "labels": ["cat"]}, {"pair_id": 3, "labels": ["dog", " cat"]}]
+    parsed = parse_answers({"a.jsonl": "\n".join(map(json.dumps, lines)).encode()}, rules)
+    assert [answer.classes for answer in parsed.answers] == [(0,), (1,), (1, 2)]
+    assert parse_answers({"a.csv": b"pair_id,labels\n1,cow\n"}, rules).problems == ("a.csv:2: 'cow' is no class; there are 3 classes",)
+
+
+def test_names_of_any_characters_come_out_as_their_numbers():
+    names = ("a, b", 'say "x"', "=1+1", "caf\u00e9 \u2615", "</script>", "rock; roll")
+    for form in ("csv", "jsonl", "json"):
+        some = names if form != "csv" else names[:5]
+        rows = [LabelRow(pair_id, (name,)) for pair_id, name in enumerate(some)]
+        data = write_rows(rows, form="coco" if form == "json" else form, class_names=some)
+        parsed = parse_answers({f"a.{form}": data}, Rules(names, False, np.arange(9)))
+        assert (parsed.problems, [answer.classes for answer in parsed.answers]) == ((), [(k,) for k in range(len(some))])

@@ -146,6 +146,26 @@ def test_labels_from_elsewhere_replace_seed_pairs_that_nobody_has_answered_yet(p
         take_seed(people("empty").directory, [], source="test")
 
 
+def test_killed_before_their_receipt_labels_from_elsewhere_are_still_the_first_purchase(people, asked, ids, monkeypatch):
+    import xmr_ray.loop.answering as answering
+
+    def killed(*_):
+        raise KillError
+
+    elsewhere = [Answer(int(ids[0]), (1,)), Answer(int(ids[1]), None)]
+    run = people("seed killed", purchases=(20, 10))
+    for step in ("write_selection", "close_purchase"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*((answering, step) if step == "close_purchase" else (type(run.directory.round(0)), step)), killed)
+            with pytest.raises(KillError):
+                take_seed(run.directory, elsewhere, source="test")
+        assert set(read_answers(run.directory.round(0).path)) == set(ids[:2].tolist())
+    state = run_rounds(people("seed killed", purchases=(20, 10)))
+    assert (state.ledger.sizes, state.pending) == ((2,), Pending(0, 10))
+    assert state.ledger.labels.dense(ids[:1], num_classes=5).tolist() == [[0, 1, 0, 0, 0]]
+    assert not set(asked[0]) & set(ids[:2].tolist())
+
+
 def test_where_nothing_waits_answers_change_nothing(make_run, ids):
     run = make_run()
     run_rounds(run)

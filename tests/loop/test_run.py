@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from xmr_ray import storage
+from xmr_ray.errors import LedgerError
 from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.loop.run import run_rounds
+from xmr_ray.loop.state import LoopState
+from xmr_ray.loop.steps import acquire
 from xmr_ray.strategies.ascmr import Ascmr
 from xmr_ray.strategies.entropy import Entropy
 from xmr_ray.strategies.random import Random
 from xmr_ray.strategies.typical import Typical
+from xmr_ray.types import EMPTY_LABELS
 
 WRITES = ("write_whole", "write_table", "create_exclusive")
 
@@ -149,3 +153,48 @@ def test_pending_answers_stop_the_loop_and_the_same_pairs_are_asked_for_again(ma
     assert state.pending is None
     assert state.ledger.num_bought == 20
     assert len(state.ledger.labels) == 19, "a pair of which nobody can tell is paid for and has no labels"
+
+
+class Unsure:
+    """Cannot tell any of the first `num` pairs; the oracle answers the others."""
+
+    def __init__(self, look_up, num):
+        self.look_up, self.num, self.seen = look_up, num, set()
+
+    def request(self, selection, *, folder):
+        self.asked = selection.pair_ids_n
+
+    def collect(self):
+        self.seen |= set(self.asked.tolist())
+        if len(self.seen) <= self.num:
+            return Answers(EMPTY_LABELS, np.sort(self.asked))
+        return Answers(self.look_up(self.asked), np.empty(0, np.int64))
+
+
+def test_while_nobody_can_tell_a_label_the_next_purchase_is_chosen_as_seed_pairs_are(make_run, truth):
+    run = make_run(annotator=Unsure(truth.take, 35))
+    state = run_rounds(run)
+    assert state.ledger.sizes == (20, 15, 15, 10)
+    assert (len(state.ledger.cannot_tell_n), [report["round"] for report in state.history]) == (35, [2, 3])
+    expected = ["features 0", "features 1", "features 2", "train 2", "evaluate 2", "score 2", "train 3", "evaluate 3"]
+    assert run.engine.calls == expected
+    again = make_run(annotator=Unsure(truth.take, 35))
+    assert [report["num_bought"] for report in run_rounds(again).history] == [50, 60]
+    assert again.engine.calls == [], "started again, nothing is done again"
+
+
+def test_a_run_that_is_stopped_after_a_purchase_without_labels_goes_on(make_run, truth):
+    whole = make_run("whole", annotator=Unsure(truth.take, 20))
+    run_rounds(whole)
+    run = make_run("stopped", annotator=Unsure(truth.take, 20))
+    acquire(run, LoopState())
+    run_rounds(run)
+    assert [place.read_selection().pair_ids_n.tolist() for place in run.directory.rounds()] == [
+        place.read_selection().pair_ids_n.tolist() for place in whole.directory.rounds()
+    ]
+
+
+def test_a_budget_spent_on_pairs_that_nobody_can_tell_is_an_error_that_says_so(make_run, truth):
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"of 60 bought pairs none is left to train on; raise budget\.total"):
+            run_rounds(make_run(annotator=Unsure(truth.take, 60)))

@@ -1,5 +1,6 @@
 """What every registered reader of features must do; a new reader adds one entry to CASES, or to RAW_CASES of test_raw_contract.py."""
 
+import json
 import runpy
 from pathlib import Path
 from typing import get_args
@@ -127,3 +128,12 @@ def test_ingesting_again_does_nothing(reader, tmp_path):
 def test_schema_can_be_asked_without_streaming(reader):
     assert reader.read().schema == reader.read().schema
     assert len(reader.read().schema.reader) == 64
+
+
+def test_a_source_of_relative_paths_is_read_from_anywhere(reader, monkeypatch, tmp_path, tmp_path_factory):
+    expected = gathered(reader.read())
+    monkeypatch.chdir(tmp_path.anchor)
+    content = json.loads(reader.model_dump_json().replace('"/', '"'))
+    source = TypeAdapter(Reader).validate_python(content).read()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert gathered(source) == expected

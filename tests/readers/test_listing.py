@@ -1,7 +1,10 @@
+from hashlib import sha256
+
+import numpy as np
 import pytest
 
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.listing import files_at, names_and_sizes
+from xmr_ray.readers.listing import NUM_SAMPLES, SAMPLE_BYTES, files_at, names_and_samples
 
 
 @pytest.fixture
@@ -25,5 +28,27 @@ def test_nothing_found_is_an_error(folder, name, message):
         files_at(f"{folder}/{name}", suffixes=(".csv", ".tsv"))
 
 
-def test_names_and_sizes_do_not_tell_the_place(folder):
-    assert names_and_sizes([f"{folder}/a.tar", f"{folder}/b.tar"]) == "a.tar 1\nb.tar 2"
+def test_files_are_absolute_whatever_was_given(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    for path in (folder.name, f"{folder.name}/*.tar", f"{folder.name}/a.tar"):
+        assert files_at(path, suffixes=(".tar",))[0] == f"{folder}/a.tar"
+
+
+def test_samples_do_not_tell_the_place(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "b.tar").write_bytes(b"12")
+    assert names_and_samples([f"{other}/b.tar"]) == names_and_samples([f"{folder}/b.tar"]) == f"b.tar 2 {sha256(b'12').hexdigest()}"
+    assert [line.split()[:2] for line in names_and_samples([f"{folder}/a.tar", f"{folder}/c.TAR"]).split("\n")] == [["a.tar", "1"], ["c.TAR", "0"]]
+
+
+@pytest.mark.parametrize("size", [10, SAMPLE_BYTES + 1, 40 * SAMPLE_BYTES])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_files_of_equal_size_are_told_apart(folder, size, place):
+    assert NUM_SAMPLES % 2 == 1  # one sample lies in the middle
+    path, content = folder / "x.npy", np.random.default_rng(0).bytes(size)
+    path.write_bytes(content)
+    first = names_and_samples([str(path)])
+    changed = bytearray(content)
+    changed[round(place * (size - 1))] ^= 1
+    path.write_bytes(changed)
+    assert names_and_samples([str(path)]) != first

@@ -143,3 +143,12 @@ def test_a_raw_corpus_keeps_every_record(reader, tmp_path):
     corpus = finish(source, path, parts)
     assert corpus.schema == source.schema
     assert gathered(corpus) == gathered(source)
+
+
+def test_a_source_of_relative_paths_is_read_from_anywhere(reader, monkeypatch, tmp_path, tmp_path_factory):
+    expected = gathered(reader.read())
+    monkeypatch.chdir(tmp_path.anchor)
+    content = json.loads(reader.model_dump_json().replace('"/', '"'))
+    source = TypeAdapter(Reader).validate_python(content).read()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert gathered(source) == expected

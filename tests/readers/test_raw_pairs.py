@@ -61,3 +61,9 @@ def test_what_is_refused(pairs, tmp_path):
         made([])
     with pytest.raises(ReaderError, match=r"nowhere/3.jpg: no such image; correct the path of the images"):
         made([*pairs, pairs[3]._replace(pair_id=1, folder=f"{tmp_path}/nowhere")])
+
+
+def test_text_that_is_no_unicode_is_named(pairs):
+    pairs[7] = pairs[7]._replace(text="half \ud83d")
+    with pytest.raises(ReaderError, match=r"pair 70 .*7\.jpg\): its text is no Unicode .*surrogates not allowed"):
+        made(pairs)

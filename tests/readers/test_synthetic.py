@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
 
 from xmr_ray.readers.synthetic import CHUNK_ROWS, SyntheticReader
 
@@ -100,3 +101,13 @@ def test_latents_agree_with_records():
     known, records = READER.latents("validation", 0), READER.records("validation", 0)
     assert np.array_equal(known.pair_ids_B, records.pair_ids)
     assert [np.flatnonzero(row).tolist() for row in known.labels_BC] == records.labels
+
+
+def test_the_number_of_threads_changes_no_bit():
+    reader = SyntheticReader(num_train=1024, num_validation=0, num_test=0, image_dim=512, text_dim=300, latent_dim=64)
+    found = []
+    for limit in (1, 2, 8):
+        with threadpool_limits(limits=limit):
+            records = next(reader.read().shards())[1]
+            found.append((records.image.tobytes(), records.text.tobytes(), records.labels))
+    assert found[0] == found[1] == found[2]

@@ -23,7 +23,7 @@ def rows_of(part, columns=("a", "b"), *, start=0, stop=None, batch_rows=2):
     [
         ("x.csv", b'a,b,c\n1,x,9\n,"y, z",9\n3,"two\nlines",9\n', {}),
         ("x.csv", b'\xef\xbb\xbfa,b\r\n1,x\r\n,"y, z"\r\n3,"two\nlines"\r\n', {}),
-        ("x.csv.gz", gzip.compress(b'b,a\nx,1\n"y, z",\n"two\nlines",3\n'), {}),
+        ("x.csv.gz", gzip.compress(b'b,a\nx,1\n"y, z",\n"two\nlines",3\n', mtime=0), {}),
         ("x.TSV", b'a\tb\n1\tx\n\ty, z\n3\t"two\nlines"\n', {}),
         ("x.csv", 'a;b\n1;x\n;y, z\n3;"two\nlines"\n'.encode("utf-16"), {"encoding": "utf-16", "delimiter": ";"}),
     ],
@@ -82,3 +82,8 @@ def test_parquet_damaged_in_the_middle(tmp_path):
     part = open_part(str(path), columns=["a"], encoding="utf-8", delimiter=None)
     with pytest.raises(ReaderError, match=r"x\.parquet: cannot be read"):
         rows_of(part, ["a"], batch_rows=1000)
+
+
+def test_half_a_pair_of_surrogates_in_json_is_told(tmp_path):
+    with pytest.raises(ReaderError, match=r"x\.jsonl: key 'a' holds what is no Unicode"):
+        opened(tmp_path, "x.jsonl", b'{"a": "half \\ud83d"}\n')

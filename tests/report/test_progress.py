@@ -1,5 +1,6 @@
 import pytest
 
+from xmr_ray import storage
 from xmr_ray.errors import RunError
 from xmr_ray.report.experiment import read_experiment
 from xmr_ray.report.progress import run_rows, stage_rows, summary_rows
@@ -46,6 +47,13 @@ def test_states_of_runs(tmp_path, make):
     assert rows["random-s0"].fingerprint == "random0" + "0" * 5
     assert rows["entropy-s2"].fingerprint is None
     assert rows["random-s0"].config == RunDirectory(str(tmp_path / "random-s0")).config
+
+
+def test_a_round_without_a_label_to_learn_from_is_not_waited_for(tmp_path, make):
+    run = make.run(tmp_path, "random", 0, [(50, 0.3, 0.4), (100, 0.5, 0.6)])
+    storage.remove_file(run.round(0).report)
+    (row,) = run_rows(read_experiment(str(tmp_path)), ReportSettings())
+    assert (row.open, row.num_finished, row.state) == (False, 1, "every round begun is finished")
 
 
 def test_seconds_by_stage(tmp_path, make):

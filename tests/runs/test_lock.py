@@ -17,7 +17,7 @@ def test_a_second_process_is_refused_and_a_dead_ones_run_is_taken_over(tmp_path)
     with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline().strip() == "held"
-            with pytest.raises(RunError, match=rf"another process works on this run .*\"pid\": {holder.pid}"), exclusive(path):
+            with pytest.raises(RunError, match=rf"another process works here .*\"pid\": {holder.pid}"), exclusive(path):
                 pass
         finally:
             os.kill(holder.pid, signal.SIGKILL)
@@ -29,7 +29,7 @@ def test_a_second_process_is_refused_and_a_dead_ones_run_is_taken_over(tmp_path)
 
 def test_the_same_process_is_refused_too_and_the_lock_is_released_on_the_way_out(tmp_path):
     path = str(tmp_path)
-    with exclusive(path), pytest.raises(RunError, match="another process works on this run"), exclusive(path):
+    with exclusive(path), pytest.raises(RunError, match="another process works here"), exclusive(path):
         pass
     with exclusive(path):
         pass

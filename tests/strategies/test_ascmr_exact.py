@@ -78,7 +78,7 @@ class Slow:
             row["rank"] = (sum(o["density"] < row["density"] for o in pool) + 0.5 * sum(o["density"] == row["density"] for o in pool)) / len(pool)
             row["utility"] = row["informativeness"]
             if self.strategy.variant == "penalised":
-                row["utility"] -= self.strategy.lambda_ * row["rank"]
+                row["utility"] -= self.strategy.density_weight * row["rank"]
             elif self.strategy.within == "typical":
                 row["utility"] = -row["centre_distance"]
             elif self.strategy.within == "random":
@@ -93,7 +93,7 @@ class Slow:
         assume(spread == 0 or spread > 1e-6 or spread < 1e-13)
         scaled = {m: (gain[m] - average) / spread if spread > 1e-6 and pool[m] else 0.0 for m in cells}
         total = len(self.pool) + len(self.bought)
-        log = {m: self.strategy.kappa * math.log((pool[m] + bought[m]) / total) + scaled[m] / self.strategy.lambda_ for m in cells}
+        log = {m: self.strategy.kappa * math.log((pool[m] + bought[m]) / total) + scaled[m] / self.strategy.density_weight for m in cells}
         held_groups = {row["group"] for row in self.bought}
         fresh = Counter(m for m, _ in {row["group"] for row in self.pool} - held_groups)
         first = self._split(min(self.n, sum(fresh.values())), log, bought, fresh)

@@ -12,6 +12,8 @@ from xmr_ray.training.predicted import Known
 from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import HeldRows
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 
 def silent(numbers):
     return None

@@ -16,6 +16,8 @@ from xmr_ray.training.ranks import Ranks
 from xmr_ray.training.rows import ResidentRows, StreamedRows, endless
 from xmr_ray.training.stepper import one_cycle
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 
 @pytest.fixture(params=["multi", "single"])
 def corpus(request, tiny_corpus, tiny_single):

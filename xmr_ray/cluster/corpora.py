@@ -1,6 +1,7 @@
 """Corpora of an experiment: from outside data by its reader, and from raw pairs by its encoders."""
 
 import logging
+import os
 
 import torch
 
@@ -10,9 +11,10 @@ from xmr_ray.config import Experiment
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.schema import RAW_MANIFEST_FILE
-from xmr_ray.corpus.source import RawSource
+from xmr_ray.corpus.source import RawSource, Source
 from xmr_ray.encoders.source import encoded_source
-from xmr_ray.errors import ConfigError, ResourceError
+from xmr_ray.errors import ConfigError, ReaderError, ResourceError
+from xmr_ray.readers import Reader
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,17 @@ def ingest_corpus(experiment: Experiment, *, retry_failed: bool = False) -> Pair
     settings = experiment.corpus
     if settings.reader is None:
         raise ConfigError(f"corpus.reader is not set, there is nothing to ingest; corpus {settings.path!r} is used as it is")
-    source = settings.reader.read()
+    return _write(experiment, settings.reader.read(), retry_failed=retry_failed)
+
+
+def _write(experiment: Experiment, source: Source | RawSource, *, retry_failed: bool) -> PairedCorpus | RawCorpus:
+    settings = experiment.corpus
     path = storage.absolute(settings.raw if isinstance(source, RawSource) else settings.path)
     return write_corpus(source, path, settings, experiment.resources, retry_failed=retry_failed)
 
 
 def embed_corpus(experiment: Experiment, *, retry_failed: bool = False) -> PairedCorpus:
-    """Encode raw pairs into the corpus; they are ingested first if they are not there yet.
+    """Encode raw pairs into the corpus; they are ingested first if they are not there yet, and must be those of `corpus.reader` if they are.
 
     Raises:
         ConfigError: no encoders are configured, or the reader gives features, which need none.
@@ -44,12 +50,13 @@ def embed_corpus(experiment: Experiment, *, retry_failed: bool = False) -> Paire
     if settings.encoders is None:
         raise ConfigError("corpus.encoders is not set; say with what images and texts become features, see configs/")
     raw_path = storage.absolute(settings.raw)
-    if not storage.exists(storage.join(raw_path, RAW_MANIFEST_FILE)) and settings.reader is not None:
-        found = ingest_corpus(experiment, retry_failed=retry_failed)
-        if isinstance(found, PairedCorpus):
+    if settings.reader is not None:
+        source = _outside(settings.reader, raw_path)
+        if not isinstance(source, RawSource):
             raise ConfigError(f"corpus.reader {settings.reader.kind!r} gives features, which need no encoders; `xmr-ray ingest` is all that it takes")
+        _write(experiment, source, retry_failed=retry_failed)
     raw = RawCorpus.open(raw_path)
-    if resources.use_gpu and resources.address is None and not torch.cuda.is_available():
+    if resources.use_gpu and not (resources.address or os.environ.get("RAY_ADDRESS")) and not torch.cuda.is_available():
         raise ResourceError("resources.use_gpu is true, but this machine has no GPU that torch can use; set it to false")
     state = settings.encoders.text.fit(raw.texts("train"))
     source = encoded_source(raw, settings.encoders, state=state, use_gpu=resources.use_gpu)
@@ -57,3 +64,12 @@ def embed_corpus(experiment: Experiment, *, retry_failed: bool = False) -> Paire
     corpus = write_corpus(source, path, settings, resources, retry_failed=retry_failed, max_rejects=limit)
     assert isinstance(corpus, PairedCorpus)
     return corpus
+
+
+def _outside(reader: Reader, raw_path: str) -> Source | RawSource:
+    try:
+        return reader.read()
+    except ReaderError as error:
+        if not storage.exists(storage.join(raw_path, RAW_MANIFEST_FILE)):
+            raise
+        raise ReaderError(f"{error}; or leave corpus.reader out (corpus.reader=null): the raw pairs at {raw_path} are complete") from error

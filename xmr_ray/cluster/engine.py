@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from xmr_ray import storage
 from xmr_ray.cluster.cells import fit_cells
 from xmr_ray.cluster.describe import DescribeJob, bought_by_round, describe_purchase_remotely
 from xmr_ray.cluster.evaluate import HeldOutJob, RankingJob, evaluate_held_out, evaluate_split, own_pairs_beside
@@ -63,7 +64,7 @@ class RayEngine:
             streamed=self.directory.choice("training.streamed", streamed),
             max_failures=resources.max_failures,
             heads=self._heads,
-            previous=self.directory.round(place.index - 1).networks if training.warm_start and place.index else None,
+            previous=self._previous(place) if training.warm_start else None,
         )
         train_round(job, placement)
 
@@ -113,6 +114,11 @@ class RayEngine:
             weights=strategy.weights.positive() if isinstance(strategy, Ascmr) else None,
         )
         describe_purchase_remotely(job)
+
+    def _previous(self, place: RoundDirectory) -> str | None:
+        """The networks of the round before; a round whose labels nobody could tell has none."""
+        path = self.directory.round(place.index - 1).networks if place.index else None
+        return path if path is not None and storage.exists(path) else None
 
     @property
     def _heads(self) -> bool:

@@ -104,9 +104,12 @@ class HeldOutJob:
 
 
 def rank_held_out(job: HeldOutJob) -> dict[str, RetrievalReport]:
-    """Both directions in every space among the held-out pairs; NaN without any. Own-pair recall is left out: the gallery is too small for it."""
+    """Both directions in every space among the held-out pairs. Own-pair recall is left out: the gallery is too small for it.
+
+    NaN with fewer than two pairs: one pair would find its own partner, the only item there, and always score 1.
+    """
     torch.set_num_threads(job.threads)
-    if not len(job.held_out):
+    if len(job.held_out) < 2:
         return dict.fromkeys(SPACES, RetrievalReport(_NOTHING, _NOTHING))
     ids_G, towers = _embed(job)
     labels_GC = job.held_out.dense(ids_G, num_classes=job.corpus.schema.num_classes)

@@ -75,22 +75,33 @@ def import_answers(
         source = ", ".join(files)
         if as_seed:
             _check_budget(arm_run, corpus, parsed)
+            _begin(arm_run, corpus, directory)
             take_seed(directory, parsed.answers, source=source)
         elif take_answers(directory, parsed.answers, source=source) and isinstance(arm_run.experiment.annotator, FilesSettings) and waiting:
-            annotator = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run))
+            annotator = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus))
             annotator.request(waiting.selection, folder=waiting.place.path)  # what is answered leaves the page
         return Imported(len(parsed.answers), parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
 
 
 def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: str | None = None, seed: int | None = None) -> Mapping[str, int]:
-    """Write bought labels, and beside them the newest predicted ones of all other train pairs with their trust; returns how many of each."""
+    """Write labels that people gave (paid for or not yet), beside them the newest predicted ones of all other train pairs with their trust.
+
+    Returns:
+        How many of each.
+
+    Raises:
+        RunError: the run has not begun, or has another configuration or corpus, whose classes may be other ones.
+    """
     arm_run, corpus = pick(experiment, arm=arm, seed=seed), open_corpus(experiment)
     directory = RunDirectory(storage.join(experiment_path(experiment), arm_run.run_id))
+    if not storage.exists(directory.config):
+        raise RunError(f"{directory.path}: this run has not begun, so it has no labels; check the name and storage_path")
+    _begin(arm_run, corpus, directory)
     ledger = restore(directory).ledger
     names = corpus.schema.class_names
     bought = [
         LabelRow(pair_id, None if answer.classes is None else tuple(names[c] for c in answer.classes))
-        for pair_id, answer in sorted(known_answers(ledger, None).items())
+        for pair_id, answer in sorted(known_answers(ledger, open_purchase(directory, ledger)).items())
     ]
     counts = {"bought": len(bought), "predicted": 0}
 
@@ -109,15 +120,21 @@ def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: 
 
 @contextmanager
 def _held(experiment: Experiment, *, arm: str | None, seed: int | None, begin: bool) -> Iterator[tuple[ArmRun, PairedCorpus, RunDirectory]]:
-    """A run that is locked and checked against its configuration; with `begin` it may be new."""
+    """A run that is locked and checked against its configuration; with `begin` it may be new, and is not begun yet."""
     arm_run, corpus = pick(experiment, arm=arm, seed=seed), open_corpus(experiment)
     check_run(arm_run, corpus)
     directory = RunDirectory(storage.join(experiment_path(experiment), arm_run.run_id))
     if not begin and not storage.exists(directory.config):
         raise RunError(f"{directory.path}: this run has not begun, so nothing is asked for; start with `xmr-ray run`, or give labels --as-seed")
     with exclusive(directory.path):
-        directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
+        if storage.exists(directory.config):
+            _begin(arm_run, corpus, directory)
         yield arm_run, corpus, directory
+
+
+def _begin(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory) -> None:
+    """Write the configuration of a new run, or check that an old one is the same."""
+    directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
 
 
 def _check_budget(arm_run: ArmRun, corpus: PairedCorpus, parsed: Parsed) -> None:

@@ -36,12 +36,12 @@ def place_scoring(session: Session, scoring: ScoringSettings, resources: Resourc
     return Placement(count, scoring.cpus_per_actor, gpus, scoring.threads_per_actor)
 
 
-def place_writers(session: Session, corpus: CorpusSettings, resources: Resources, *, num_parts: int, encodes: bool) -> Placement:
+def place_writers(session: Session, corpus: CorpusSettings, *, num_parts: int, on_gpu: bool) -> Placement:
     """Actors that write a corpus: the configured number, or one per CPU as far as half a CPU stays free, or per GPU where encoders use them.
 
     Raises `ResourceError` if they could stall the cluster.
     """
-    gpus = 1.0 if encodes and resources.use_gpu else 0.0
+    gpus = 1.0 if on_gpu else 0.0
     fitting = int((session.cpus - SPARE_CPUS + 1e-9) / corpus.cpus_per_writer)
     wanted = int(session.gpus / gpus) if gpus else int(session.cpus)
     count = max(1, min(fitting, wanted, num_parts)) if corpus.num_writers == "auto" else corpus.num_writers

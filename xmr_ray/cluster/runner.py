@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from xmr_ray import storage
 from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.engine import RayEngine
+from xmr_ray.cluster.metrics import RunWatch
 from xmr_ray.cluster.session import Session, open_session
 from xmr_ray.config import FULL, ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import EMBEDDED, PairedCorpus
@@ -55,8 +57,9 @@ def run_experiment(
     states = {}
     with open_session(experiment.resources) as session:
         for arm_run in runs:
-            with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=on_step) as run:
-                states[arm_run.run_id] = run_rounds(run, lambda state, arm_run=arm_run: on_round(arm_run, state))  # type: ignore[misc]
+            watch = RunWatch(f"{experiment.name}/{arm_run.run_id}", arm_run.arm, on_round=partial(on_round, arm_run), on_step=on_step)
+            with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=watch.step) as run:
+                states[arm_run.run_id] = run_rounds(run, watch.round_finished)
     return states
 
 
@@ -75,7 +78,7 @@ def prepared(
             engine=RayEngine(session, corpus, config, directory),
             strategy=config.strategy,
             seed_strategy=config.seed_strategy,
-            annotator=annotator_of(config, corpus, directory, campaign=campaign_of(arm_run)),
+            annotator=annotator_of(config, corpus, directory, campaign=campaign_of(arm_run, corpus)),
             purchases=arm_run.purchases(corpus.num_pairs("train")),
             arm=arm_run.arm,
             seed=arm_run.seed,
@@ -143,9 +146,9 @@ def open_corpus(experiment: Experiment) -> PairedCorpus:
     return PairedCorpus.open(path if path == EMBEDDED else storage.absolute(path))
 
 
-def campaign_of(arm_run: ArmRun) -> str:
-    """What people's side of a run is known by, where labels come from a server."""
-    return f"{arm_run.experiment.name} {arm_run.run_id}"
+def campaign_of(arm_run: ArmRun, corpus: PairedCorpus) -> str:
+    """What people's side of a run is known by, where labels come from a server: another corpus under the same name is another campaign."""
+    return f"{arm_run.experiment.name} {arm_run.run_id} {corpus.fingerprint[:8]}"
 
 
 def check_run(arm_run: ArmRun, corpus: PairedCorpus) -> None:

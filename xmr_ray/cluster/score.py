@@ -10,6 +10,7 @@ import ray
 import ray.data
 import torch
 
+from xmr_ray.cluster import metrics
 from xmr_ray.cluster.place import Placement
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader, prefetch
@@ -57,6 +58,7 @@ class ScoringActor:
         for descriptor, batch in prefetch(self._reader, wanted):
             write_scored(job.output, descriptor, self._scorer.score(batch), dtype=job.dtype, version=job.networks.digest)
             done.append((descriptor.index, len(batch)))
+            metrics.rows_scored(len(batch), split=job.split, batch_size=job.batch_size)
         indices, rows = np.array(done, dtype=np.int64).reshape(-1, 2).T
         return {"index": indices, "rows": rows}
 
@@ -81,7 +83,7 @@ def score_split(job: ScoringJob, descriptors: Sequence[Descriptor], placement: P
         num_cpus=placement.cpus,
         num_gpus=placement.gpus or None,
     )
-    done = collect(scored)
+    done = collect(scored, num_waiting=len(missing))
     lost = sorted(set(missing) - done.keys())
     if lost:
         raise XmrError(
@@ -90,12 +92,17 @@ def score_split(job: ScoringJob, descriptors: Sequence[Descriptor], placement: P
     return sum(done.values())
 
 
-def collect(scored: Any) -> dict[int, int]:
+def collect(scored: Any, *, num_waiting: int) -> dict[int, int]:
     """Run a dataset of (index, rows) and gather it; an error of our own inside an actor is raised as itself."""
+    done: dict[int, int] = {}
+    metrics.queue_depth(num_waiting, work="score")
     try:
-        return {int(row["index"]): int(row["rows"]) for row in scored.iter_rows()}
+        for row in scored.iter_rows():
+            done[int(row["index"])] = int(row["rows"])
+            metrics.queue_depth(max(0, num_waiting - len(done)), work="score")
     except Exception as error:
         raise unwrap(error) from error
+    return done
 
 
 def fetch(references: Any) -> Any:

@@ -49,7 +49,8 @@ class PairedCorpus:
             size = size_of(join(root, file))
             if size != num_bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
-                raise CorpusError(f"{join(root, file)}: {found}, the manifest says {num_bytes} bytes; copy or ingest the corpus again")
+                mend = f"copy the file again, or remove {MANIFEST_FILE} there and ingest once more: whole parts are kept"
+                raise CorpusError(f"{join(root, file)}: {found}, the manifest says {num_bytes} bytes; {mend}")
         return cls(path, manifest)
 
     @property

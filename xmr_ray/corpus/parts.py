@@ -6,6 +6,7 @@ written last. `parts/train-00003.failed.json` tells why a part could not be made
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -21,11 +22,12 @@ from xmr_ray.corpus.schema import FileEntry
 from xmr_ray.corpus.shards import ShardWriter
 from xmr_ray.corpus.tables import repeated_id
 from xmr_ray.errors import CorpusError, XmrError
-from xmr_ray.storage import digest_bytes, join, list_names, read_bytes, read_table, remove_file, write_whole
+from xmr_ray.storage import digest_bytes, join, list_names, read_bytes, read_table, remove_file, size_of, write_whole
 from xmr_ray.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 PARTS, REJECTS, FAILED = "parts", "rejects", ".failed.json"
+_OURS = re.compile(r"(pairs|raw|train|validation|test)-\d{5,}\.(parquet|json|failed\.json|jsonl)(\.part-[0-9a-f]+)?")
 
 
 class Part(Settings):
@@ -95,6 +97,7 @@ def write_part(root: str, part: Part, batches: Iterable[Any], *, sink: Sink, ver
         CorpusError: a batch holds what must not be in a corpus, or ids that are repeated within the part.
     """
     started, row, ids, rejects = time.monotonic(), 0, IdSet(), list[Reject]()
+    remove_file(_report_path(root, part))  # of another source: it must not vouch for what is written now
     writers = _writers(root, part, sink, row_group_rows)
     bounds: list[int] = []
     try:
@@ -152,11 +155,12 @@ def read_failures(root: str, parts: Sequence[Part], *, version: str) -> dict[str
 
 
 def read_reports(root: str, parts: Sequence[Part], *, version: str) -> dict[str, PartReport]:
-    """Reports of the parts that are whole and were made from this very source, by name."""
+    """Reports of the parts that are whole, were made from this very source and have all their files, by name."""
     present = set(list_names(join(root, PARTS)))
     found = (_read_report(root, part) for part in parts if f"{part.name}.json" in present)
     planned = {part.name: part for part in parts}
-    return {report.part.name: report for report in found if report and report.version == version and report.part == planned[report.part.name]}
+    same = (report for report in found if report and report.version == version and report.part == planned[report.part.name])
+    return {report.part.name: report for report in same if all(size_of(join(root, entry.file)) == entry.bytes for entry in report.files.values())}
 
 
 def check_ids(root: str, reports: Sequence[PartReport], *, pairs_kind: str) -> None:
@@ -173,11 +177,11 @@ def check_ids(root: str, reports: Sequence[PartReport], *, pairs_kind: str) -> N
 
 
 def remove_strangers(root: str, folders: Iterable[str], kept: Iterable[str]) -> None:
-    """Remove files below `folders` that are not among `kept`: what an earlier plan of parts left behind."""
+    """Remove files of parts below `folders` that are not among `kept`: what an earlier plan left behind. Files of other names stay."""
     wanted = set(kept)
     for folder in folders:
         for name in list_names(join(root, folder), unfinished=True):
-            if f"{folder}/{name}" not in wanted:
+            if _OURS.fullmatch(name) and f"{folder}/{name}" not in wanted:
                 remove_file(join(root, folder, name))
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from xmr_ray.component import Settings
 from xmr_ray.corpus import statistics
 from xmr_ray.corpus.columns import feature_matrix, pairs_schema, truth_schema
-from xmr_ray.corpus.parts import PARTS, Part, PartReport, check_ids, remove_strangers
+from xmr_ray.corpus.parts import PARTS, REJECTS, Part, PartReport, check_ids, remove_strangers
 from xmr_ray.corpus.raw import RawRecords, RawSchema
 from xmr_ray.corpus.schema import (
     FORMAT_VERSION,
@@ -147,3 +147,4 @@ def _tidy(root: str, reports: Sequence[PartReport], folders: Sequence[str] | Map
     kept = [entry.file for report in reports for entry in report.files.values()]
     remove_strangers(root, folders, kept)
     remove_strangers(root, [PARTS], [f"{PARTS}/{report.part.name}.json" for report in reports])
+    remove_strangers(root, [REJECTS], [f"{REJECTS}/{report.part.name}.jsonl" for report in reports if report.num_rejected])

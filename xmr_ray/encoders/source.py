@@ -18,6 +18,7 @@ class EncodedRows:
     def __init__(self, path: str, settings: EmbedSettings, *, state: bytes | None, use_gpu: bool) -> None:
         self._path, self._settings, self._state, self._use_gpu = path, settings, state, use_gpu
         self._encoder: PairEncoder | None = None
+        self._raw: RawCorpus | None = None
 
     @property
     def encoder(self) -> PairEncoder:
@@ -28,8 +29,9 @@ class EncodedRows:
 
     def __call__(self, split: Split, start: int, stop: int) -> Iterator[PairRecords | Reject]:
         """Rows `start` to `stop` of a split, and those whose picture cannot be read as rejects."""
-        for raw in RawCorpus.open(self._path).read(split, start, stop):
-            encoded = self.encoder.encode(raw)
+        self._raw = self._raw or RawCorpus.open(self._path)  # once: opening looks at every file
+        for records in self._raw.read(split, start, stop):
+            encoded = self.encoder.encode(records)
             yield from encoded.rejects
             yield encoded.records
 
@@ -38,11 +40,16 @@ class EncodedRows:
 
 
 def encoded_source(raw: RawCorpus, settings: EmbedSettings, *, state: bytes | None, use_gpu: bool) -> Source:
-    """Raw pairs as features; loads both encoders once to learn their widths.
+    """Raw pairs as features; loads both encoders once to learn their widths, on the CPU where only the cluster has GPUs.
 
     Raises:
         ConfigError: an encoder's library or weights are missing.
     """
     read = EncodedRows(raw.path, settings, state=state, use_gpu=use_gpu)
-    schema = corpus_schema(raw.schema, settings, image_dim=read.encoder.image_dim, text_dim=read.encoder.text_dim)
+    encoder = read.encoder if not use_gpu or torch.cuda.is_available() else _on_cpu(settings, state)
+    schema = corpus_schema(raw.schema, settings, image_dim=encoder.image_dim, text_dim=encoder.text_dim)
     return Source(schema, raw.num_rows, read)
+
+
+def _on_cpu(settings: EmbedSettings, state: bytes | None) -> PairEncoder:
+    return PairEncoder(settings.model_copy(update={"precision": "auto"}), state=state, device="cpu")

@@ -45,13 +45,18 @@ class FilesAnnotator:
         html = page(
             questions,
             title=f"{run}, round {int(number)}" if number.isdigit() else number,
-            key="xmr-ray:" + storage.digest_bytes(storage.absolute(folder).encode())[:16],
+            key=self._key(selection, folder),
             file_name=f"answers-{run}-{number}.jsonl",
             class_names=self._class_names,
             multi_label=self._multi_label,
         )
         for path, data in (("tasks.csv", tasks_csv(questions)), ("tasks.jsonl", tasks_jsonl(questions)), ("index.html", html)):
             storage.write_whole(storage.join(folder, "to_label", path), data)
+
+    def _key(self, selection: Selection, folder: str) -> str:
+        """Under what the browser keeps answers: it outlives a partial import, but not another question in the same folder."""
+        asked = repr((storage.absolute(folder), selection.pair_ids_n.tolist(), self._class_names))
+        return f"xmr-ray:{storage.digest_bytes(asked.encode())[:16]}"
 
     def collect(self) -> Answers | Pending:
         """All answers to the last request, or how many there are so far."""

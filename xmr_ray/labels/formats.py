@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -141,9 +142,14 @@ def _coco_rows(text: str, name: str) -> Iterator[Read]:
         content = json.loads(text)
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
         images: dict[Any, dict[str, Any]] = {image["id"]: image for image in content["images"]}
+        repeated = [image for image, times in Counter(image["id"] for image in content["images"]).items() if times > 1]
         annotations = [(annotation["image_id"], annotation["category_id"]) for annotation in content["annotations"]]
+        set(annotations)  # what cannot be a key is no number either
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         yield f"{name}: not COCO instances ({type(error).__name__}: {error}); expected images, categories and annotations"
+        return
+    if repeated:
+        yield f"{name}: image id {repeated[0]!r} is there twice; give every pair one image"
         return
     labels: dict[Any, list[str]] = {image: [] for image in images}
     for at, (image, category) in enumerate(annotations):

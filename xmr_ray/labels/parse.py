@@ -61,7 +61,8 @@ def parse_answers(files: Mapping[str, bytes], rules: Rules) -> Parsed:
 class _Checker:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._numbers = {name.strip(): number for number, name in enumerate(rules.class_names)}
+        exact = {name: number for number, name in enumerate(rules.class_names)}
+        self._numbers = {name.strip(): number for name, number in exact.items()} | exact
         self._train = set(rules.train_ids.tolist())
         self._asked = None if rules.asked is None else set(np.asarray(rules.asked).tolist())
 
@@ -79,7 +80,7 @@ class _Checker:
 
     def _labels_wrong(self, row: LabelRow) -> list[str]:
         names = row.labels or ()
-        wrong = [self._unknown(name) for name in names if name.strip() not in self._numbers]
+        wrong = [self._unknown(name) for name in names if self._number(name) is None]
         if row.labels is not None and not self._rules.multi_label and not wrong and len(self._classes(names)) != 1:
             wrong = [f"pair_id {row.pair_id} has {len(self._classes(names))} labels, but every pair of this corpus has exactly one class"]
         return wrong
@@ -92,11 +93,15 @@ class _Checker:
         return []
 
     def _classes(self, names: Sequence[str]) -> tuple[int, ...]:
-        return tuple(sorted({self._numbers[name.strip()] for name in names}))
+        return tuple(sorted({number for name in names if (number := self._number(name)) is not None}))
+
+    def _number(self, name: str) -> int | None:
+        """The class of exactly this name, else of the name without blanks around it."""
+        return self._numbers.get(name, self._numbers.get(name.strip()))
 
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name, self._numbers, n=1)
-        return f"{name!r} is no class" + (f", did you mean {near[0]!r}?" if near else f"; there are {len(self._numbers)} classes")
+        return f"{name!r} is no class" + (f", did you mean {near[0]!r}?" if near else f"; there are {len(self._rules.class_names)} classes")
 
     def _named(self, answer: Answer) -> str:
         if answer.classes is None:

@@ -118,6 +118,11 @@ def learn(run: Run, state: LoopState) -> LoopState:
     return replace(state, history=(*state.history, report))
 
 
+def is_finished(run: Run, state: LoopState) -> bool:
+    """Whether the last closed purchase has its report, or there is none."""
+    return not state.ledger.sizes or storage.exists(run.directory.round(len(state.ledger.sizes) - 1).report)
+
+
 def next_purchase(run: Run, state: LoopState) -> int:
     """Labels to buy next, 0 when the budget is spent: the round's share, never more than what is left."""
     share = run.purchases[min(len(state.ledger.sizes), len(run.purchases) - 1)]
@@ -126,7 +131,7 @@ def next_purchase(run: Run, state: LoopState) -> int:
 
 def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
     n, bought = next_purchase(run, state), state.ledger.bought_ids
-    strategy = run.strategy if place.index else run.seed_strategy
+    strategy = run.strategy if len(labels_for(run, state)[0]) else run.seed_strategy
     run.on_step(place.index, "select")
     if isinstance(strategy, FeatureStrategy):
         return run.engine.choose_by_features(strategy, bought=bought, n=n, seed=run.seed, round_index=place.index)

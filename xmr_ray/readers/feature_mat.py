@@ -12,7 +12,7 @@ from xmr_ray.component import Component, Settings
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.source import Source, fingerprint
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.listing import files_at, names_and_sizes
+from xmr_ray.readers.listing import files_at, names_and_samples
 from xmr_ray.readers.matrices import Matrix, matrices_in
 from xmr_ray.readers.splits import drawn_splits
 from xmr_ray.types import SPLITS, FeatureDtype, Ids, Split
@@ -88,7 +88,7 @@ class FeatureMatReader(Component):
             class_names=class_names,
             multi_label=self._multi_label(labels),
             source=self.source or self.path.rstrip("/").rsplit("/", 1)[-1],
-            reader=fingerprint(self, names_and_sizes(files), ignore=("path",)),
+            reader=fingerprint(self, names_and_samples(files), ignore=("path",)),
         )
         starts = np.cumsum([0, *(part["image"].shape[0] for part in blocks.values())]).tolist()
         first_ids = dict(zip(blocks, starts, strict=False))

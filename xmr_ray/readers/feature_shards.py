@@ -17,9 +17,9 @@ from xmr_ray.corpus.source import Source, fingerprint
 from xmr_ray.corpus.stream import open_parquet
 from xmr_ray.errors import CorpusError, ReaderError
 from xmr_ray.readers.labels import LabelColumn
-from xmr_ray.readers.listing import names_and_sizes
+from xmr_ray.readers.listing import names_and_samples
 from xmr_ray.readers.splits import drawn_splits, split_numbers
-from xmr_ray.storage import exists, join, list_names, resolve
+from xmr_ray.storage import absolute, exists, join, list_names, resolve
 from xmr_ray.types import SPLITS, FeatureDtype, Ids, Split
 
 BATCH_ROWS = 1024
@@ -87,7 +87,7 @@ class FeatureShardsReader(Component):
         Raises:
             ReaderError: shards are missing, cut short or misaligned, or a column is missing or cannot be understood.
         """
-        files = _shard_files(self.path)
+        files = _shard_files(absolute(self.path))
         shards = [_open_shard(found) for found in files]
         columns = self._columns(shards)
         labels = self._labels(shards)
@@ -102,7 +102,7 @@ class FeatureShardsReader(Component):
             class_names=labels.class_names if labels else self.class_names or (),
             multi_label=labels.multi_label if labels else self.multi_label is not False,
             source=self.source or self.path.rstrip("/").rsplit("/", 1)[-1],
-            reader=fingerprint(self, names_and_sizes([path for found in files for path in found.values()]), ignore=("path",)),
+            reader=fingerprint(self, names_and_samples([path for found in files for path in found.values()]), ignore=("path",)),
             has_captions="caption" in columns,
             has_uris="uri" in columns,
         )

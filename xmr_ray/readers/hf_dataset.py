@@ -15,7 +15,7 @@ from xmr_ray.corpus.raw import RawRecords, RawSchema
 from xmr_ray.corpus.source import RawSource, fingerprint
 from xmr_ray.errors import ReaderError
 from xmr_ray.readers.labels import LabelColumn
-from xmr_ray.readers.listing import names_and_sizes
+from xmr_ray.readers.listing import names_and_samples
 from xmr_ray.readers.splits import SPLIT_WORDS, drawn_splits
 from xmr_ray.storage import absolute, exists, is_local, join, read_bytes, resolve
 from xmr_ray.types import SPLITS, Ids, Split
@@ -55,7 +55,7 @@ class _Folder:
     @property
     def digest(self) -> str:
         """What tells it from another dataset."""
-        return f"{self.fingerprint} {names_and_sizes([file.path for file in self.files])}"
+        return f"{self.fingerprint} {names_and_samples([file.path for file in self.files])}"
 
 
 class HfDatasetReader(Component):
@@ -87,7 +87,7 @@ class HfDatasetReader(Component):
         Raises:
             ReaderError: the folder is no such dataset or damaged, or a column is missing or of another type.
         """
-        folders = {split: self._folder(path) for split, path in self._split_folders().items()}
+        folders = {split: self._folder(absolute(path)) for split, path in self._split_folders().items()}
         labels, class_names = self._labels(folders)
         rows = self._rows(folders)
         schema = RawSchema(

@@ -30,8 +30,17 @@ def find_finished(source: Source | RawSource, path: str) -> PairedCorpus | RawCo
     found = RawCorpus.open(path) if raw else PairedCorpus.open(path)
     if found.schema != source.schema:
         raise CorpusError(f"{path}: a finished corpus lies here, made from something else or with other settings; remove it or choose another path")
+    if isinstance(found, RawCorpus) and isinstance(source, RawSource):
+        _check_place(source, found)
     log.info("corpus complete path=%s fingerprint=%s", path, found.fingerprint[:12])
     return found
+
+
+def _check_place(source: RawSource, found: RawCorpus) -> None:
+    """The fingerprint does not say where pictures lie, but finished raw pairs do."""
+    old, new = (next(iter(place.read("train", 0, 1))).uris[0] for place in (found, source))
+    if old != new:
+        raise CorpusError(f"{found.path}: the raw pairs that lie here have their first picture at {old}, now it is at {new}; remove {found.path}")
 
 
 def write(source: Source | RawSource, path: str, part: Part) -> int:
@@ -56,7 +65,7 @@ def write(source: Source | RawSource, path: str, part: Part) -> int:
 
 
 def unfinished(source: Source | RawSource, path: str, parts: Sequence[Part], *, retry_failed: bool = True) -> list[Part]:
-    """The parts that are still to be written.
+    """The parts that are still to be written; with `retry_failed` also those that left pairs out, which may have been mended.
 
     Raises:
         CorpusError: some failed before and `retry_failed` does not hold.
@@ -68,7 +77,7 @@ def unfinished(source: Source | RawSource, path: str, parts: Sequence[Part], *, 
     if failed:
         name, why = next(iter(failed.items()))
         raise CorpusError(f"{path}: {len(failed)} parts failed before, the first is {name}: {why}; mend the source, then give --retry-failed")
-    return [part for part in parts if part.name not in done]
+    return [part for part in parts if part.name not in done or (retry_failed and done[part.name].num_rejected)]
 
 
 def finish(source: Source | RawSource, path: str, parts: Sequence[Part]) -> PairedCorpus | RawCorpus:

@@ -17,8 +17,9 @@ from xmr_ray.corpus.source import RawSource, Source, fingerprint
 from xmr_ray.errors import ReaderError
 from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import LineFile, bytes_of, lines_of
+from xmr_ray.readers.listing import names_and_samples
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
-from xmr_ray.storage import absolute, digest_bytes, join, list_names, size_of
+from xmr_ray.storage import absolute, digest_bytes, join, list_names
 from xmr_ray.types import SPLITS, FeatureDtype, Split
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class NusWideReader(Component):
             raise ReaderError(f"{self.folder}: no training pair is left; loosen the settings that drop pairs, or complete the download")
         files = [file.path for column in (tags, *columns) for file in column.files]
         digests = [digest_bytes("\n".join(images.names).encode()), digest_bytes(repr(split_of).encode()), digest_bytes(labels_NC.tobytes())]
-        digests += [f"{path.rsplit('/', 1)[-1]} {size_of(path)}" for path in files]
+        digests.append(names_and_samples(files))
         schema = CorpusSchema(
             image_dim=sum(column.width for column in columns),
             text_dim=tags.width,

@@ -20,7 +20,7 @@ from xmr_ray.corpus.stream import open_parquet
 from xmr_ray.errors import CorpusError, ReaderError
 from xmr_ray.readers.labels import LabelColumn
 from xmr_ray.readers.splits import SPLIT_WORDS
-from xmr_ray.storage import digest_bytes, exists, join, resolve
+from xmr_ray.storage import absolute, digest_bytes, exists, join, resolve
 from xmr_ray.types import SPLITS, FeatureDtype, Floats, Split, widen
 
 FOOTER_BYTES = 65536
@@ -240,6 +240,7 @@ def _batches(file: pq.ParquetFile, columns: list[str], *, path: str, batch_rows:
 
 
 def _parquet_files(path: str) -> list[str]:
+    path = absolute(path)
     if not exists(path):
         raise ReaderError(f"{path}: no such file or folder; correct the path in the reader's settings")
     filesystem, inner = resolve(path)

@@ -60,6 +60,7 @@ def raw_source(
         if pair.pair_id in seen:
             raise ReaderError(f"pair {pair.pair_id} ({pair.folder}/{pair.name}) is there twice; remove one from the dataset's lists")
         seen.add(pair.pair_id)
+        _check_text(pair)
         uri = join(folders.get(pair.folder) or absolute(pair.folder), pair.name)
         if pair.folder not in folders and not exists(uri):
             raise ReaderError(f"{uri}: no such image; correct the path of the images in the reader's settings")
@@ -80,6 +81,13 @@ def raw_source(
     )
     tables = {split: _joined(found) for split, found in columns.items()}
     return RawSource(schema, {split: table.num_rows for split, table in tables.items()}, partial(_read, tables, has_labels))
+
+
+def _check_text(pair: RawPair) -> None:
+    try:
+        pair.text.encode()
+    except UnicodeEncodeError as error:  # JSON can write half a pair of surrogates
+        raise ReaderError(f"pair {pair.pair_id} ({pair.folder}/{pair.name}): its text is no Unicode ({error}); correct or remove it") from error
 
 
 def _joined(columns: _Columns) -> pa.Table:

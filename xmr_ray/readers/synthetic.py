@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from xmr_ray.component import Component
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.source import Source, fingerprint
+from xmr_ray.geometry.threads import one_thread
 from xmr_ray.types import SPLITS, FeatureDtype, Floats, Ids, Split
 
 CHUNK_ROWS = 1024
@@ -99,7 +100,9 @@ class SyntheticReader(Component):
         views = []
         for into_ZH, out_HW in ((world.image_ZH, world.image_HI), (world.text_ZH, world.text_HT)):
             noise_BW = rng.standard_normal((CHUNK_ROWS, out_HW.shape[1]), dtype=np.float32)
-            views.append(np.tanh(known.latent_BZ @ into_ZH) @ out_HW + noise_B1 * noise_BW)
+            with one_thread():
+                signal_BW = np.tanh(known.latent_BZ @ into_ZH) @ out_HW
+            views.append(signal_BW + noise_B1 * noise_BW)
         labels = [np.flatnonzero(row_C).tolist() for row_C in known.labels_BC]
         return PairRecords(known.pair_ids_B, views[0], views[1], labels).slice(0, self.num_pairs(split) - chunk * CHUNK_ROWS)
 
@@ -110,7 +113,8 @@ class SyntheticReader(Component):
         clumps_B = np.where(rng.random(CHUNK_ROWS) < self.clump_share, rng.integers(self.num_clumps, size=CHUNK_ROWS), -1)
         inside = clumps_B >= 0
         latent_BZ[inside] = world.centres_MZ[clumps_B[inside]] + CLUMP_SPREAD * latent_BZ[inside]
-        reach_BC = latent_BZ @ world.classes_CZ.T
+        with one_thread():
+            reach_BC = latent_BZ @ world.classes_CZ.T
         labels_BC = reach_BC > world.thresholds_C if self.multi_label else np.zeros_like(reach_BC, dtype=np.bool_)
         labels_BC[np.arange(CHUNK_ROWS), reach_BC.argmax(axis=1)] = True
         rows_B = np.arange(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)

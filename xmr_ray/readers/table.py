@@ -14,7 +14,7 @@ from xmr_ray.corpus.raw import RawRecords, RawSchema
 from xmr_ray.corpus.source import RawSource, fingerprint
 from xmr_ray.errors import ReaderError
 from xmr_ray.readers.label_words import LabelWords
-from xmr_ray.readers.listing import files_at, names_and_sizes
+from xmr_ray.readers.listing import files_at, names_and_samples
 from xmr_ray.readers.splits import drawn_splits, split_numbers
 from xmr_ray.readers.table_parts import SUFFIXES, TablePart, open_part
 from xmr_ray.storage import absolute, digest_file, join, size_of
@@ -202,4 +202,4 @@ def _images(column: pa.Array, path: str, rows_B: Ids) -> list[bytes]:
 
 
 def _digest(path: str) -> str:
-    return digest_file(path) if (size_of(path) or 0) <= LARGEST_DIGESTED else names_and_sizes([path])
+    return digest_file(path) if (size_of(path) or 0) <= LARGEST_DIGESTED else names_and_samples([path])

@@ -127,6 +127,8 @@ def _json_lines(data: bytes, *, path: str, columns: Sequence[str], encoding: str
     for column, values in found.items():
         try:
             arrays[column] = pa.array(values)
+        except UnicodeError as error:
+            raise ReaderError(f"{path}: key {column!r} holds what is no Unicode ({error}); correct or remove this line") from error
         except (pa.ArrowException, TypeError) as error:
             raise ReaderError(f"{path}: key {column!r} holds values of different types ({error}); write all of them alike") from error
     if missing := [column for column in columns if column not in keys]:

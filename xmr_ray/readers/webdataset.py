@@ -15,7 +15,7 @@ from xmr_ray.corpus.raw import RawRecords, RawSchema
 from xmr_ray.corpus.source import RawSource, fingerprint
 from xmr_ray.errors import ReaderError
 from xmr_ray.readers.labels import LabelColumn
-from xmr_ray.readers.listing import files_at, names_and_sizes
+from xmr_ray.readers.listing import files_at, names_and_samples
 from xmr_ray.readers.splits import drawn_splits, split_numbers
 from xmr_ray.readers.tar_shards import TarShard, scan_tar
 from xmr_ray.types import SPLITS, Ids, Split
@@ -76,7 +76,7 @@ class WebdatasetReader(Component):
             multi_label=labels.multi_label if labels else self.multi_label is not False,
             has_labels=labels is not None,
             source=self.source or next(iter(wanted.values())).rstrip("/").rsplit("/", 1)[-1],
-            reader=fingerprint(self, "\n".join(f"{split} {names_and_sizes([path])}" for split, path in named), ignore=("path", "splits")),
+            reader=fingerprint(self, "\n".join(f"{split} {names_and_samples([path])}" for split, path in named), ignore=("path", "splits")),
         )
         rows = {split: len(chosen) for split, chosen in splits.items()}
         return RawSource(schema, rows, _Samples(shards, ends, splits, ids_N, labels, self).read)

@@ -85,8 +85,8 @@ def _run_row(run: Run, furthest: int) -> RunRow:
 
 
 def _state(run: Run, furthest: int) -> tuple[bool, str]:
-    if run.unfinished:
-        begun = run.unfinished[-1]
+    last = run.finished[-1].index if run.finished else -1
+    if run.unfinished and (begun := run.unfinished[-1]).index > last:  # a round whose labels nobody could tell stays without a report
         if storage.exists(begun.receipt):
             return True, f"round {begun.index} unfinished: labels bought, not yet evaluated"
         return True, f"round {begun.index} unfinished: " + ("labels asked for" if storage.exists(begun.selection) else "begun")
