@@ -205,30 +205,38 @@ def test_too_many_rejects_end_the_job_and_nothing_runs_on(pictures):
 PARTS = (lambda batch: batch.pair_ids_B, lambda batch: batch.images(), lambda batch: batch.texts())
 
 
+def wait_for_parts(driver, parts, *, count):
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and (not parts.is_dir() or len(list(parts.glob("*-0*.json"))) < count) and driver.poll() is None:
+        time.sleep(0.02)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_an_embed_that_is_killed_goes_on_where_it_was(tmp_path):
-    pictures = folder_of_pictures(tmp_path / "p", 400)
-    config = tmp_path / "raw.yaml"
-    config.write_text(yaml.safe_dump(settings(pictures, rows_per_file=20)))
-    command = [sys.executable, "-m", "xmr_ray", "embed", "-c", str(config)]
+@pytest.mark.parametrize("verb", ["ingest", "embed"])
+def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path, verb):
+    if verb == "embed":
+        content = settings(folder_of_pictures(tmp_path / "p", 400), rows_per_file=20)
+    else:
+        reader = {"kind": "synthetic", "num_train": 6400, "num_validation": 0, "num_test": 1600, "image_dim": 64, "text_dim": 32}
+        content = {"name": "s", "corpus": {"path": str(tmp_path / "c"), "reader": reader, "rows_per_file": 400}, "resources": {"num_cpus": 2}}
+    config, path = tmp_path / "job.yaml", Path(content["corpus"]["path"])
+    config.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "xmr_ray", verb, "-c", str(config)]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    parts = pictures / "corpus" / "parts"
     with subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and (not parts.is_dir() or len(list(parts.glob("*-0*.json"))) < 3) and driver.poll() is None:
-            time.sleep(0.02)
+        wait_for_parts(driver, path / "parts", count=3)
         os.killpg(driver.pid, signal.SIGKILL)
-    stamps = {path: path.stat().st_mtime_ns for path in parts.glob("*.json")}
+    stamps = {part: part.stat().st_mtime_ns for part in (path / "parts").glob("*.json")}
     with pytest.raises(CorpusError, match="no corpus here"):
-        PairedCorpus.open(str(pictures / "corpus"))
-    assert len(stamps) >= 3
+        PairedCorpus.open(str(path))
+    assert 3 <= len(stamps) < 20
     subprocess.run(command, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
-    corpus = PairedCorpus.open(str(pictures / "corpus"))
+    corpus = PairedCorpus.open(str(path))
     assert check_corpus(corpus.path).ok
-    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    assert (corpus.num_pairs("train"), corpus.num_pairs("test")) == (320, 80)
-    leftover = [path for path in (pictures / "corpus").rglob("*") if ".part-" in path.name]
-    assert len({int(i) for split in corpus.splits for i in corpus.pair_ids(split)}) == 400
+    assert {part: part.stat().st_mtime_ns for part in stamps} == stamps
+    assert corpus.num_pairs("train") == 4 * corpus.num_pairs("test") == (6400 if verb == "ingest" else 320)
+    leftover = [file for file in path.rglob("*") if ".part-" in file.name]
+    assert len({int(i) for split in corpus.splits for i in corpus.pair_ids(split)}) == corpus.num_pairs("train") * 5 // 4
     assert leftover == [], "what a killed writer left behind is removed when the corpus is finished"

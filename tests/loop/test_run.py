@@ -83,8 +83,9 @@ def test_a_finished_run_does_nothing_when_started_again(make_run):
     assert len(state.history) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True], ids=["before the write", "after the write"])
-@pytest.mark.parametrize("strategy", [pytest.param(Entropy(), id="entropy"), pytest.param(Ascmr(), id="ascmr", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", [pytest.param(Entropy(), id="entropy"), pytest.param(Ascmr(), id="ascmr")])
 def test_killed_at_any_write_and_started_again_it_ends_as_if_uninterrupted(make_run, monkeypatch, late, strategy):
     whole = make_run("whole", strategy=strategy)
     run_rounds(whole)

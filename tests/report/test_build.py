@@ -15,6 +15,8 @@ from xmr_ray.report.build import build_report
 from xmr_ray.report.rankings import query_order
 from xmr_ray.report.settings import ReportSettings
 
+pytestmark = pytest.mark.slow  # pictures are drawn
+
 TEST_IDS = np.arange(100, 130)
 
 

@@ -10,6 +10,8 @@ from xmr_ray.report.arms import Point
 from xmr_ray.report.figures import DARK, LIGHT, Line, Panel, draw_curves, figure_files, spread, thin_ticks
 from xmr_ray.report.statistics import Interval
 
+pytestmark = pytest.mark.slow  # pictures are drawn
+
 
 def line(arm, position, values, half=0.01):
     points = [Point(50 * 2**k, Interval(value, half, 1 if half is None else 3), whole=k < 2) for k, value in enumerate(values)]

@@ -10,6 +10,8 @@ from xmr_ray.report.experiment import read_experiment
 from xmr_ray.report.figures import DARK, LIGHT
 from xmr_ray.report.space import Space, draw_space, named_rounds, read_space, round_colours, space_files
 
+pytestmark = pytest.mark.slow  # pictures are drawn
+
 
 def space(*, sizes=(30, 12, 8), stretch=(3.0, 1.0)):
     rounds = np.repeat(np.arange(-1, len(sizes) - 1), sizes)
