@@ -81,7 +81,7 @@ def ingest(
     found = ingest_corpus(experiment, retry_failed=retry_failed)
     kind = "corpus" if isinstance(found, PairedCorpus) else "raw_pairs"
     told = {kind: found.path, "pairs": found.num_rows, "classes": found.schema.num_classes, "fingerprint": found.fingerprint}
-    tell(told if kind == "corpus" else {**told, "next": f"xmr-ray embed -c {config_path}"}, as_json=as_json)
+    tell(told if kind == "corpus" else {**told, "next": " ".join(["xmr-ray embed -c", config_path, *(overrides or [])])}, as_json=as_json)
 
 
 @app.command()

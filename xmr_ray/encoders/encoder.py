@@ -1,8 +1,9 @@
 """What every encoder is: settings that build something which turns pictures or texts into rows of numbers."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
+from xmr_ray import storage
 from xmr_ray.component import Component
 from xmr_ray.errors import ConfigError
 from xmr_ray.types import Floats
@@ -23,12 +24,23 @@ class Built(Protocol[Item_contra]):
 
 
 class Encoder(Component):
-    """Base of all encoders. The concrete class has `build(device)` for pictures, `build(device, state)` for texts."""
+    """Base of all encoders. The concrete class has `build(device)` for pictures, `build(device, state)` for texts.
+
+    `files` are the fields that may name a file or folder of weights.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, texts: Iterable[str]) -> bytes | None:
         """What must be learnt from the train split's texts before the first is encoded; None if nothing, and then no text is read."""
         del texts
         return None
+
+    def located(self) -> Self:
+        """The same encoder, its files named so that every process finds them, wherever it works; what is no file here stays as it is."""
+        given = {name: getattr(self, name) for name in self.files}
+        there = {name: storage.absolute(path) for name, path in given.items() if path is not None and storage.exists(path)}
+        return self.model_copy(update=there)
 
     def refuse(self, state: bytes | None) -> None:
         """Raises `ConfigError` if there is a state although this encoder fits nothing: it belongs to another encoder."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -23,6 +23,7 @@ class Minilm(Encoder):
     `folder` holds another model of the same build: `tokenizer.json`, `config.json`, `model.safetensors`.
     """
 
+    files: ClassVar[tuple[str, ...]] = ("folder",)
     kind: Literal["minilm"] = "minilm"
     max_tokens: PositiveInt = 256
     folder: str | None = None

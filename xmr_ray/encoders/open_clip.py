@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from PIL import Image
@@ -23,6 +23,7 @@ class OpenClip(Encoder):
     path of a checkpoint, and is needed for plain names only: weights are never random.
     """
 
+    files: ClassVar[tuple[str, ...]] = ("pretrained",)
     kind: Literal["open_clip"] = "open_clip"
     model: str = "ViT-B-32"
     pretrained: str | None = "laion2b_s34b_b79k"

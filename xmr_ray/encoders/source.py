@@ -16,7 +16,8 @@ class EncodedRows:
     """Reads ranges of raw pairs and encodes them. It travels as settings and a path; each process loads its encoders once."""
 
     def __init__(self, path: str, settings: EmbedSettings, *, state: bytes | None, use_gpu: bool) -> None:
-        self._path, self._settings, self._state, self._use_gpu = path, settings, state, use_gpu
+        located = {"image": settings.image.located(), "text": settings.text.located()}
+        self._path, self._settings, self._state, self._use_gpu = path, settings.model_copy(update=located), state, use_gpu
         self._encoder: PairEncoder | None = None
         self._raw: RawCorpus | None = None
 

@@ -1,6 +1,6 @@
 """Any backbone of timm, with the preparation that its weights were trained with."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -12,6 +12,7 @@ from xmr_ray.encoders.imports import required
 class Timm(Encoder):
     """Pooled features of a timm model without its classifier; weights from the hub, or from a local `checkpoint`."""
 
+    files: ClassVar[tuple[str, ...]] = ("checkpoint",)
     kind: Literal["timm"] = "timm"
     model: str = "resnet50.a1_in1k"
     checkpoint: str | None = None

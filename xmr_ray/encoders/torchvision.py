@@ -1,6 +1,6 @@
 """Any classifier of torchvision without its last linear layer."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ class Torchvision(Encoder):
     `weights` names the entry of the model's weights; a local `checkpoint` (a state dictionary) takes the place of their download.
     """
 
+    files: ClassVar[tuple[str, ...]] = ("checkpoint",)
     kind: Literal["torchvision"] = "torchvision"
     model: str = "resnet50"
     weights: str = "IMAGENET1K_V2"
