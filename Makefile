@@ -26,7 +26,7 @@ test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not integration" $(COVERAGE)
 
 test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
-	XMR_LABEL_STUDIO_PYTHON=$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
+	XMR_LABEL_STUDIO_PYTHON=$(CURDIR)/$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(CURDIR)/$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
 
 fast: $(DEV_STAMP)  ## the tests that start no other processes
 	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow and not integration"

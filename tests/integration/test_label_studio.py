@@ -146,7 +146,8 @@ class Killing(httpx.HTTPTransport):
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    python = os.environ.get("XMR_LABEL_STUDIO_PYTHON") or str(ROOT / ".venv-label-studio" / "bin" / "python")
+    named = os.environ.get("XMR_LABEL_STUDIO_PYTHON")
+    python = str(Path(named).absolute()) if named else str(ROOT / ".venv-label-studio" / "bin" / "python")
     program = Path(python).with_name("label-studio")
     if not program.exists():
         pytest.skip(f"no Label Studio: {program} is not there; `make test-integration` installs it, or set XMR_LABEL_STUDIO_PYTHON")

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from xmr_ray.component import Settings
+from xmr_ray.corpus.schema import require_distinct
 from xmr_ray.types import Ids
 
 
@@ -26,9 +27,7 @@ class RawSchema(Settings):
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Self:
-        if len(set(self.class_names)) != len(self.class_names):
-            repeated = next(name for i, name in enumerate(self.class_names) if name in self.class_names[:i])
-            raise ValueError(f"class name {repeated!r} is repeated; expected distinct names")
+        require_distinct(self.class_names)
         return self
 
 

@@ -43,10 +43,15 @@ class CorpusSchema(Settings):
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Self:
-        if len(set(self.class_names)) != len(self.class_names):
-            repeated = next(name for i, name in enumerate(self.class_names) if name in self.class_names[:i])
-            raise ValueError(f"class name {repeated!r} is repeated; expected distinct names")
+        require_distinct(self.class_names)
         return self
+
+
+def require_distinct(class_names: Sequence[str]) -> None:
+    """Raise `ValueError` naming the first class name that is repeated."""
+    if len(set(class_names)) != len(class_names):
+        repeated = next(name for i, name in enumerate(class_names) if name in class_names[:i])
+        raise ValueError(f"class name {repeated!r} is repeated; expected distinct names")
 
 
 class FileEntry(Settings):
