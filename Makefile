@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 INTEGRATION := .venv-integration
 LABEL_STUDIO := .venv-label-studio
 MOTO := .venv-moto
-COVERAGE := --cov=xmr_ray --cov-report=term:skip-covered --cov-fail-under=90
+PYTEST = $(BIN)/python -m pytest -q --cov=xmr_ray --cov-report=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-integration fast check lint format clean
@@ -22,8 +22,12 @@ venv: $(DEV_STAMP)  ## environment with the tools of development, in .venv
 demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded corpus
 	$(BIN)/xmr-ray run -c configs/quickstart.yaml
 
-test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not integration" $(COVERAGE)
+test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage; those on Ray run beside the others
+	@COVERAGE_FILE=.coverage.ray $(PYTEST) -m "ray and not integration" > .ray-tests.log 2>&1 & on_ray=$$!; \
+	COVERAGE_FILE=.coverage.rest $(PYTEST) -m "not ray and not integration"; rest=$$?; \
+	wait $$on_ray; on_ray=$$?; cat .ray-tests.log; \
+	$(BIN)/python -m coverage combine --quiet .coverage.ray .coverage.rest; \
+	$(BIN)/python -m coverage report --skip-covered --fail-under=90 && [ $$rest -eq 0 ] && [ $$on_ray -eq 0 ]
 
 test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
 	XMR_LABEL_STUDIO_PYTHON=$(CURDIR)/$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(CURDIR)/$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
@@ -44,7 +48,7 @@ format: $(DEV_STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and all caches; runs/ and corpora/ stay
-	rm -rf $(VENV) $(INTEGRATION) $(LABEL_STUDIO) $(MOTO) build dist *.egg-info .coverage htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(INTEGRATION) $(LABEL_STUDIO) $(MOTO) build dist *.egg-info .coverage .coverage.* .ray-tests.log htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find xmr_ray tests jobs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

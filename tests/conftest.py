@@ -13,13 +13,6 @@ settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 
-def pytest_collection_modifyitems(items):
-    """Tests that start Ray share one process of pytest-xdist, hence one session; all others go wherever there is room."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 def write_tiny(path, *, multi_label, seed):
     reader = SyntheticReader(
         num_train=600,

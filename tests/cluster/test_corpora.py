@@ -217,10 +217,10 @@ def wait_for_parts(driver, parts, *, count):
 @pytest.mark.parametrize("verb", ["ingest", "embed"])
 def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path, verb):
     if verb == "embed":
-        content = settings(folder_of_pictures(tmp_path / "p", 400), rows_per_file=20)
+        content = settings(folder_of_pictures(tmp_path / "p", 400), rows_per_file=4)
     else:
-        reader = {"kind": "synthetic", "num_train": 6400, "num_validation": 0, "num_test": 1600, "image_dim": 64, "text_dim": 32}
-        content = {"name": "s", "corpus": {"path": str(tmp_path / "c"), "reader": reader, "rows_per_file": 400}, "resources": {"num_cpus": 2}}
+        reader = {"kind": "synthetic", "num_train": 8000, "num_validation": 0, "num_test": 2000, "image_dim": 64, "text_dim": 32}
+        content = {"name": "s", "corpus": {"path": str(tmp_path / "c"), "reader": reader, "rows_per_file": 100}, "resources": {"num_cpus": 2}}
     config, path = tmp_path / "job.yaml", Path(content["corpus"]["path"])
     config.write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "xmr_ray", verb, "-c", str(config)]
@@ -231,12 +231,12 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path, verb):
     stamps = {part: part.stat().st_mtime_ns for part in (path / "parts").glob("*.json")}
     with pytest.raises(CorpusError, match="no corpus here"):
         PairedCorpus.open(str(path))
-    assert 3 <= len(stamps) < 20
+    assert 3 <= len(stamps) < 100
     subprocess.run(command, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
     corpus = PairedCorpus.open(str(path))
     assert check_corpus(corpus.path).ok
     assert {part: part.stat().st_mtime_ns for part in stamps} == stamps
-    assert corpus.num_pairs("train") == 4 * corpus.num_pairs("test") == (6400 if verb == "ingest" else 320)
+    assert corpus.num_pairs("train") == 4 * corpus.num_pairs("test") == (8000 if verb == "ingest" else 320)
     leftover = [file for file in path.rglob("*") if ".part-" in file.name]
     assert len({int(i) for split in corpus.splits for i in corpus.pair_ids(split)}) == corpus.num_pairs("train") * 5 // 4
     assert leftover == [], "what a killed writer left behind is removed when the corpus is finished"
