@@ -211,8 +211,7 @@ def wait_for_parts(driver, parts, *, count):
         time.sleep(0.02)
 
 
-@pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.integration  # four sessions of Ray, and kills that depend on the moment
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("verb", ["ingest", "embed"])
 def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path, verb):
