@@ -70,9 +70,14 @@ def prepared(
     """A run that is locked, checked against its configuration, and ready for the loop."""
     config = arm_run.experiment
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
-    with exclusive(directory.path):
+    with exclusive(directory.path) as held:
         directory.begin(to_yaml(config), arm_run.fingerprint(corpus.fingerprint), accept_change=accept_change)
         split = config.training.validation == "split"
+
+        def begin_step(index: int, step: str) -> None:
+            held()
+            on_step(arm_run, index, step)
+
         yield Run(
             directory=directory,
             engine=RayEngine(session, corpus, config, directory),
@@ -86,7 +91,8 @@ def prepared(
             num_validation_labels=corpus.num_pairs("validation") if split else 0,
             keep_rounds=config.keep_rounds,
             held_out=None if has_truth(corpus, "test") else config.evaluation.held_out,
-            on_step=lambda index, step: on_step(arm_run, index, step),
+            on_step=begin_step,
+            held=held,
         )
 
 

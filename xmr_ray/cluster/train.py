@@ -127,13 +127,15 @@ def train_round(job: TrainJob, placement: Placement) -> None:
         XmrError: what a worker raised.
     """
     storage.make_folder(job.place.checkpoints)
+    filesystem, inner = storage.resolve(job.place.checkpoints)
     trainer = TorchTrainer(
         fit_in_worker,
         train_loop_config=job,
         scaling_config=_scaling(job, placement),
         run_config=RunConfig(
             name=RUN_NAME,
-            storage_path=storage.resolve(job.place.checkpoints)[1],
+            storage_path=inner,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=job.max_failures, controller_failure_limit=job.max_failures),
         ),
         torch_config=TorchConfig(backend="nccl" if placement.gpus and placement.count else "gloo"),
