@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     6: ["jobs", "__main__"],
-    5: ["options", "label_cli", "cli"],  # in order, as the ground floor
+    5: ["stopping", "options", "label_cli", "cli"],  # in order, as the ground floor
     4: ["cluster"],
     3: ["loop", "config", "report"],
     2: ["readers", "encoders", "training", "scoring"],

@@ -199,16 +199,27 @@ def unwell(endpoint):
         protocol_version = "HTTP/1.1"
 
         def forward(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            data = self.body()
             asked.append((self.command, self.path))
             if self.command == "PUT" and asked.count((self.command, self.path)) <= 3:
                 return self.answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
-            request = urllib.request.Request(endpoint + self.path, data=data or None, headers=dict(self.headers), method=self.command)
+            kept = {name: value for name, value in self.headers.items() if name.lower() not in {"expect", "connection", "transfer-encoding"}}
+            request = urllib.request.Request(endpoint + self.path, data=data, headers=kept, method=self.command)
             try:
                 with urllib.request.urlopen(request, timeout=60) as found:
                     return self.answer(found.status, found.headers, found.read())
             except urllib.error.HTTPError as error:
                 return self.answer(error.code, error.headers, error.read())
+
+        def body(self):
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
 
         def answer(self, status, headers, data):
             self.send_response(status)

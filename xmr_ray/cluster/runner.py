@@ -10,8 +10,10 @@ from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.metrics import RunWatch
 from xmr_ray.cluster.session import Session, open_session
+from xmr_ray.cluster.shared import check_shared
 from xmr_ray.config import FULL, ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import EMBEDDED, PairedCorpus
+from xmr_ray.corpus.schema import MANIFEST_FILE
 from xmr_ray.corpus.truth import has_truth
 from xmr_ray.errors import ConfigError, RunError
 from xmr_ray.labels.annotators import OracleSettings
@@ -55,7 +57,7 @@ def run_experiment(
         check_run(arm_run, corpus)
     folder = experiment_path(experiment)
     states = {}
-    with open_session(experiment.resources) as session:
+    with _session_for(experiment, corpus, folder) as session:
         for arm_run in runs:
             watch = RunWatch(f"{experiment.name}/{arm_run.run_id}", arm_run.arm, on_round=partial(on_round, arm_run), on_step=on_step)
             with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=watch.step) as run:
@@ -139,11 +141,17 @@ def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Ite
     arm_run = pick(experiment, arm=arm, seed=seed)
     corpus = open_corpus(experiment)
     check_run(arm_run, corpus)
-    with (
-        open_session(experiment.resources) as session,
-        prepared(arm_run, corpus, session, experiment_path(experiment)) as run,
-    ):
+    folder = experiment_path(experiment)
+    with _session_for(experiment, corpus, folder) as session, prepared(arm_run, corpus, session, folder) as run:
         yield run, restore(run.directory)
+
+
+@contextmanager
+def _session_for(experiment: Experiment, corpus: PairedCorpus, folder: str) -> Iterator[Session]:
+    """A session whose nodes all see the runs and the corpus; the embedded corpus comes with the package."""
+    with open_session(experiment.resources) as session:
+        check_shared(session, folder, also=() if experiment.corpus.path == EMBEDDED else (storage.join(corpus.path, MANIFEST_FILE),))
+        yield session
 
 
 def open_corpus(experiment: Experiment) -> PairedCorpus:

@@ -17,6 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from xmr_ray import storage
 from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.score import unwrap
+from xmr_ray.cluster.session import kept_signals
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader
 from xmr_ray.errors import CheckpointError
@@ -142,8 +143,12 @@ def train_round(job: TrainJob, placement: Placement) -> None:
         datasets={SHARD: descriptor_dataset(len(job.corpus.descriptors("train")), max(placement.count, 1))} if job.streamed else None,
     )
     try:
-        with _quiet():
+        with kept_signals(), _quiet():
             trainer.fit()
+    except SystemExit as ended:
+        if ended.code == 0:  # how Ray answers Ctrl-C while workers train
+            raise KeyboardInterrupt from ended
+        raise
     except ray.train.TrainingFailedError as error:
         raise next(map(unwrap, getattr(error, "worker_failures", {}).values()), error) from error
 
