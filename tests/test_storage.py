@@ -141,8 +141,13 @@ def test_exclusive_creation_needs_hard_links_and_a_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="folder cannot be created"):
         storage.create_exclusive(str(tmp_path / "file" / "lock"), b"me")
-    with pytest.raises(StorageError, match="exclusive creation needs a local or NFS path"):
-        storage.create_exclusive("mock://lock", b"me")
+
+
+def test_far_away_creation_is_the_object_stores(monkeypatch):
+    asked = []
+    monkeypatch.setattr(storage.object_store, "create", lambda path, data: asked.append((path, data)))
+    storage.create_exclusive("mock://lock", b"me")
+    assert asked == [("mock://lock", b"me")]
 
 
 # ---- Parquet

@@ -40,6 +40,7 @@ from xmr_ray.report.live import round_bar
 from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
 from xmr_ray.step_cli import evaluate, score, train
+from xmr_ray.stopping import TERMINATED, Stopper
 
 if TYPE_CHECKING:
     from xmr_ray.config import ArmRun
@@ -56,6 +57,7 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
     (XmrError, 1),
 )
 
+_stopper = Stopper()
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label_app, name="label")
 for verb in (train, score, evaluate):
@@ -136,6 +138,7 @@ def run(
                 out.print(round_line(arm_run.run_id, state.history[-1]))
 
         def on_step(arm_run: "ArmRun", index: int, step: str) -> None:
+            _stopper.check()
             bar.step(arm_run.run_id, index, step)
 
         run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
@@ -206,7 +209,7 @@ def _tell_end(experiment: config.Experiment, config_path: str, overrides: Sequen
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its documented code."""
     _set_up_logging()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stopper)
     with _exit_codes():
         app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
 
@@ -218,10 +221,11 @@ def _exit_codes() -> Iterator[None]:
     except XmrError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-
-
-def _terminate(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
+    except SystemExit as ended:
+        if ended.code not in {TERMINATED, int(signal.SIGTERM)}:  # while Ray starts, its own handler ends a process with the number of the signal
+            raise
+        Console(stderr=True, soft_wrap=True).print("terminated: what was bought and finished is on disk; the same command goes on from there")
+        sys.exit(TERMINATED)
 
 
 def _set_up_logging() -> None:

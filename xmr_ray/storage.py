@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from xmr_ray import object_store
 from xmr_ray.errors import StorageError
 
 
@@ -140,10 +141,13 @@ def write_table(path: str, table: pa.Table, **options: Any) -> None:
 
 
 def create_exclusive(path: str, data: bytes) -> bool:
-    """Create a local file that nobody else has created; False if it exists. Whole or not at all."""
+    """Create a file that nobody else has created; False if it exists. Whole or not at all.
+
+    Locally by `link(2)`, on an object store by a conditional write, where of creators with the very same bytes each hears True.
+    """
     filesystem, inner = resolve(path)
     if not isinstance(filesystem, fs.LocalFileSystem):
-        raise StorageError(f"{path}: exclusive creation needs a local or NFS path")
+        return object_store.create(path, data)
     make_folder(os.path.dirname(inner))
     temporary = _temporary(inner)
     try:

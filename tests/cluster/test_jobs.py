@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def head():
         "RAY_AUTH_TOKEN": "a-token-of-these-tests-and-of-nothing-else",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",  # then it is killed; 3 unless the head is told otherwise
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     port, dashboard = free_port(), free_port()
@@ -62,9 +64,9 @@ def wait_for_node(address, environment):
     raise AssertionError(done.stderr)
 
 
-def submit(head, *arguments):
+def submit(head, *arguments, options=()):
     address, environment, _ = head
-    command = ["ray", "job", "submit", f"--address={address}", "--working-dir", str(ROOT), "--", sys.executable, "jobs/run.py", *arguments]
+    command = ["ray", "job", "submit", f"--address={address}", *options, "--working-dir", str(ROOT), "--", sys.executable, "jobs/run.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False, cwd=ROOT)
 
 
@@ -85,11 +87,49 @@ def test_a_submitted_run_works_inside_that_cluster_and_its_log_says_so(head, tin
     assert (tmp_path / "job" / "report" / "index.html").exists()
 
 
-def test_a_wrong_configuration_fails_and_names_the_key(head):
-    done = submit(head, "-c", "configs/quickstart.yaml", "budget.totl=3")
-    assert done.returncode != 0
+def ask(head, code):
+    """What a job client of the head answers to an expression over `client`, as JSON."""
+    address, environment, _ = head
+    script = f"import json; from ray.job_submission import JobSubmissionClient; client = JobSubmissionClient({address!r}); print(json.dumps({code}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_wrong_configuration_fails_names_the_key_and_its_id_is_not_taken_twice(head):
+    wrong = ("-c", "configs/quickstart.yaml", "budget.totl=3")
+    done = submit(head, *wrong, options=("--submission-id=mine-0123-1",))
+    assert done.returncode == 1, "the command line of Ray answers 1 for every failure"
     assert "unknown key 'budget.totl', did you mean total" in done.stdout
     assert "failed" in (done.stdout + done.stderr).lower()
+    assert ask(head, "client.get_job_info('mine-0123-1').driver_exit_code") == 2
+    again = submit(head, *wrong, options=("--submission-id=mine-0123-1",))
+    assert again.returncode == 1
+    assert "mine-0123-1 already exists" in again.stdout + again.stderr
+    submit(head, *wrong, options=("--submission-id=mine-0123-2",))
+    assert ask(head, "client.get_job_info('mine-0123-2').driver_exit_code") == 2
+
+
+def test_a_job_that_is_stopped_ends_with_its_state_on_disk_and_the_next_attempt_goes_on(head, tiny_corpus, tmp_path):
+    budget = {"total": 40, "seed_pairs": 20, "per_round": 20}
+    content = {"name": "stopped", "storage_path": str(tmp_path), "corpus": {"path": tiny_corpus.path}, "budget": budget}
+    config = tmp_path / "job.yaml"
+    config.write_text(json.dumps(content))
+    submit(head, "-c", str(config), options=("--submission-id=stopped-1", "--no-wait"))
+    receipt = tmp_path / "stopped" / "random-s0" / "rounds" / "000" / "labels.parquet"
+    deadline = time.monotonic() + 120
+    while not receipt.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    bought = receipt.read_bytes()
+    assert ask(head, "client.stop_job('stopped-1')")
+    while (status := ask(head, "client.get_job_status('stopped-1')")) == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert status == "STOPPED"
+    assert "terminated: what was bought and finished is on disk" in ask(head, "client.get_job_logs('stopped-1')")
+    done = submit(head, "-c", str(config), options=("--submission-id=stopped-2",))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "round=0 bought=20 total=20" not in done.stdout, "the first purchase is not made again"
+    assert "step=learn arm=random seed=0 round=1 bought=40" in done.stdout
+    assert receipt.read_bytes() == bought
 
 
 def test_a_relative_storage_path_is_refused_inside_a_job(head):

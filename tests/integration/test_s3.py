@@ -1,14 +1,18 @@
-"""Inputs and corpora behind `s3://`, against a server that speaks S3 (moto) on loopback."""
+"""Inputs, corpora and runs behind `s3://`, against a server that speaks S3 (moto) on loopback."""
 
 import importlib.util
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -115,3 +119,160 @@ def test_a_parquet_dataset_on_s3_is_ingested_and_a_run_reads_its_corpus_there(en
     steps = ["training.label_predictor.steps=40", "training.common_space.steps=40", "resources.num_cpus=2", "budget.total=20", "budget.seed_pairs=10"]
     ran = call(environment, "run", "-c", str(tmp_path / "a.yaml"), "--json", f"storage_path={tmp_path}/runs", "budget.per_round=10", *steps)
     assert [row["labels"] for row in ran["runs"]] == [20]
+
+
+# ---- runs
+
+HOLD = """
+import sys, time
+from xmr_ray.runs import lease
+from xmr_ray.runs.lock import exclusive
+lease.EXPIRY_S, lease.RENEWAL_S = 6.0, 0.5
+with exclusive(sys.argv[1]) as held:
+    print(held()["number"], flush=True)
+    sys.stdin.read()
+"""
+RECEIPT = """
+import sys
+import numpy as np
+from xmr_ray.labels.annotators import Answers
+from xmr_ray.labels.ledger import write_receipt
+from xmr_ray.types import LabelSet
+sys.stdin.readline()
+write_receipt(sys.argv[1], Answers(LabelSet.of([7], [[1]]), np.array([], np.int64)), holder={"owner": sys.argv[2], "number": "1"})
+"""
+WRITE = """
+import sys
+from xmr_ray import storage
+storage.write_whole(sys.argv[1], b"whole")
+print(storage.create_exclusive(sys.argv[1] + "-once", b"mine"), storage.create_exclusive(sys.argv[1] + "-once", b"yours"))
+"""
+
+
+def start(environment, code, *arguments):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, text=True, **pipes)
+
+
+def end(processes):
+    return [(process.communicate("\n", timeout=120), process.returncode) for process in processes]
+
+
+def test_of_two_processes_one_has_the_run_and_a_dead_ones_is_taken_over(environment):
+    pytest.importorskip("obstore")
+    both = [start(environment, HOLD, "s3://bucket/runs/held") for _ in range(2)]
+    deadline = time.monotonic() + 120
+    while all(process.poll() is None for process in both) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    refused, holder = sorted(both, key=lambda process: process.poll() is None)
+    assert "another process" in end([refused])[0][0][1]
+    assert holder.stdout.readline() == "1\n"
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    (told, _), code = end([start(environment, HOLD, "s3://bucket/runs/held")])[0]
+    assert (told, code) == ("2\n", 0)
+
+
+def test_of_processes_that_close_one_purchase_one_succeeds(environment, monkeypatch):
+    pytest.importorskip("obstore")
+    path = "s3://bucket/runs/raced/labels.parquet"
+    racing = [start(environment, RECEIPT, path, f"process {number}") for number in range(4)]
+    for process in racing:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ended = end(racing)
+    assert sorted(code for _, code in ended) == [0, 1, 1, 1]
+    assert all("has its receipt already" in errors for (_, errors), code in ended if code)
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; from xmr_ray import storage; print(storage.read_table(sys.argv[1]).schema.metadata)", path],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"process {[code for _, code in ended].index(0)}" in found
+
+
+@pytest.fixture
+def unwell(endpoint):
+    """The server behind one that answers the first three writes of every object with 500; what it was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self):
+            data = self.body()
+            asked.append((self.command, self.path))
+            if self.command == "PUT" and asked.count((self.command, self.path)) <= 3:
+                return self.answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
+            kept = {name: value for name, value in self.headers.items() if name.lower() not in {"expect", "connection", "transfer-encoding"}}
+            request = urllib.request.Request(endpoint + self.path, data=data, headers=kept, method=self.command)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as found:
+                    return self.answer(found.status, found.headers, found.read())
+            except urllib.error.HTTPError as error:
+                return self.answer(error.code, error.headers, error.read())
+
+        def body(self):
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
+
+        def answer(self, status, headers, data):
+            self.send_response(status)
+            for name in ("ETag", "Last-Modified", "Content-Type", "Content-Range"):
+                if name in headers:
+                    self.send_header(name, headers[name])
+            self.send_header("Content-Length", headers.get("Content-Length", str(len(data))) if self.command == "HEAD" else str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
+
+        def log_message(self, *_):
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_server_that_fails_three_times_is_asked_again(environment, unwell):
+    pytest.importorskip("obstore")
+    url, asked = unwell
+    (told, errors), code = end([start({**environment, "AWS_ENDPOINT_URL": url}, WRITE, "s3://bucket/unwell/file")])[0]
+    assert (told, code) == ("True False\n", 0), errors
+    assert asked.count(("PUT", "/bucket/unwell/file-once")) >= 4
+
+
+def test_a_run_lies_on_s3_goes_on_after_a_kill_and_its_receipts_name_its_owners(environment, tmp_path):
+    pytest.importorskip("obstore")
+    reader = {"kind": "synthetic", "num_train": 120, "num_validation": 0, "num_test": 30, "image_dim": 6, "text_dim": 5}
+    small = {"label_predictor": {"steps": 40}, "common_space": {"steps": 40}}
+    content = {"name": "far", "storage_path": "s3://bucket/runs", "corpus": {"path": "s3://bucket/corpora/far", "reader": reader}}
+    content |= {"budget": {"total": 20, "seed_pairs": 10, "per_round": 10}, "training": small, "resources": {"num_cpus": 2}}
+    config = tmp_path / "far.yaml"
+    config.write_text(yaml.safe_dump(content))
+    call(environment, "ingest", "-c", str(config), "--json")
+    command = [sys.executable, "-m", "xmr_ray", "run", "-c", str(config), "--json"]
+    with subprocess.Popen(command, env={**environment, "XMR_RAY_LOG": "INFO"}, stderr=subprocess.PIPE, text=True, start_new_session=True) as first:
+        for line in first.stderr:
+            if "step=acquire" in line:
+                break
+        os.killpg(first.pid, signal.SIGKILL)
+    ran = call(environment, "run", "-c", str(config), "--json")
+    assert [row["labels"] for row in ran["runs"]] == [20]
+    assert ran["report"] == "s3://bucket/runs/far/report/index.html"
+    names = "import json; from xmr_ray import storage; " + "".join(
+        f"print(json.loads(storage.read_table('s3://bucket/runs/far/random-s0/rounds/{index:03d}/labels.parquet').schema.metadata[b'xmr_ray.lease'])['number']);"
+        for index in range(2)
+    )
+    told = subprocess.run([sys.executable, "-c", names], env=environment, capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["1", "2"]

@@ -1,6 +1,8 @@
 import errno
+import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,16 @@ def test_a_purchase_is_closed_once(tmp_path):
     with pytest.raises(LedgerError, match="never bought twice"):
         write_receipt(path, answers_of({2: [0]}))
     assert read_receipt(path).labels.pair_ids_L.tolist() == [1]
+
+
+def test_a_receipt_under_a_lease_says_whose_and_is_otherwise_the_same(tmp_path):
+    mine, plain = str(tmp_path / "mine.parquet"), str(tmp_path / "plain.parquet")
+    write_receipt(mine, answers_of({1: [0]}), holder={"owner": "host:1:a", "number": "3"})
+    write_receipt(plain, answers_of({1: [0]}), holder={})
+    assert json.loads(pq.read_schema(mine).metadata[b"xmr_ray.lease"]) == {"owner": "host:1:a", "number": "3"}
+    assert b"xmr_ray.lease" not in (pq.read_schema(plain).metadata or {})
+    assert storage.read_table(mine).equals(storage.read_table(plain))
+    assert read_receipt(mine).labels.pair_ids_L.tolist() == [1]
 
 
 def test_a_full_disk_leaves_no_receipt_and_no_fragment(tmp_path, monkeypatch):

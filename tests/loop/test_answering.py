@@ -100,9 +100,9 @@ def test_killed_between_import_and_receipt_nothing_is_lost(make_run, people, tru
     answers = tick(run.directory, truth)
     written = steps.write_receipt
 
-    def killed(path, found):
+    def killed(path, found, **holder):
         if late:
-            written(path, found)
+            written(path, found, **holder)
         raise KillError
 
     with monkeypatch.context() as patch:
@@ -149,7 +149,7 @@ def test_labels_from_elsewhere_replace_seed_pairs_that_nobody_has_answered_yet(p
 def test_killed_before_their_receipt_labels_from_elsewhere_are_still_the_first_purchase(people, asked, ids, monkeypatch):
     import xmr_ray.loop.answering as answering
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KillError
 
     elsewhere = [Answer(int(ids[0]), (1,)), Answer(int(ids[1]), None)]

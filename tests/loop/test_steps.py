@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xmr_ray import storage
-from xmr_ray.errors import LedgerError
+from xmr_ray.errors import LedgerError, RunError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.state import LoopState
@@ -23,6 +25,17 @@ def test_answers_to_another_question_are_refused_before_anything_is_paid(make_ru
     with pytest.raises(LedgerError, match="20 pairs were asked for, but the annotator answered 19 other ones"):
         acquire(run, LoopState())
     assert not storage.exists(run.directory.round(0).receipt)
+
+
+def test_who_has_lost_the_run_writes_no_receipt(make_run):
+    def lost():
+        raise RunError("the lease of this run is lost")
+
+    run = replace(make_run(), held=lost)
+    with pytest.raises(RunError, match="lost"):
+        acquire(run, LoopState())
+    assert not storage.exists(run.directory.round(0).receipt)
+    assert acquire(replace(run, held=dict), LoopState()).ledger.sizes == (run.purchases[0],)
 
 
 def test_learn_reports_what_was_bought_and_drops_the_bulk_of_older_rounds(make_run):

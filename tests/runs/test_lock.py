@@ -3,10 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from xmr_ray.errors import RunError
+from xmr_ray.runs import lock
 from xmr_ray.runs.lock import exclusive
 
 HOLD = "import sys,time; from xmr_ray.runs.lock import exclusive\nwith exclusive(sys.argv[1]):\n    print('held', flush=True); time.sleep(60)"
@@ -35,6 +38,14 @@ def test_the_same_process_is_refused_too_and_the_lock_is_released_on_the_way_out
         pass
 
 
-def test_object_stores_have_no_lock():
-    with pytest.raises(RunError, match="local or shared"), exclusive("mock://bucket/run"):
-        pass
+def test_receipts_under_a_lock_name_nobody_and_an_object_store_is_held_by_a_lease(tmp_path, monkeypatch):
+    with exclusive(str(tmp_path)) as held:
+        assert held() == {}
+
+    @contextmanager
+    def leased(path):
+        yield SimpleNamespace(held=lambda: {"owner": path})
+
+    monkeypatch.setattr(lock, "leased", leased)
+    with exclusive("mock://bucket/run") as held:
+        assert held() == {"owner": "mock://bucket/run"}

@@ -15,6 +15,7 @@ from xmr_ray.cluster import metrics
 from xmr_ray.cluster.place import Placement, place_writers
 from xmr_ray.cluster.score import unwrap
 from xmr_ray.cluster.session import open_session
+from xmr_ray.cluster.shared import check_shared
 from xmr_ray.config import CorpusSettings, Resources
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.parts import PARTS, Part, plan_parts, read_reports, version_of
@@ -83,6 +84,7 @@ def _write_missing(
         _gather(outcomes, path, rejected, num_parts=len(missing), max_rejects=max_rejects)
     else:
         with open_session(resources) as session:
+            check_shared(session, path)
             placement = place_writers(session, settings, num_parts=len(missing), on_gpu=on_gpu)
             # closed before the session is: what still runs behind it would start a Ray of its own
             with closing(write_parts(source, path, missing, placement)) as written:

@@ -18,7 +18,7 @@ from xmr_ray.labels.parse import Parsed, Rules, parse_answers
 from xmr_ray.loop.answering import known_answers, open_purchase, take_answers, take_seed
 from xmr_ray.loop.state import restore
 from xmr_ray.runs.directory import RunDirectory
-from xmr_ray.runs.lock import exclusive
+from xmr_ray.runs.lock import Held, exclusive
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def import_answers(
         LedgerError: what `as_seed` brings is not the first of its run or more than the budget; or a file has another format.
     """
     data = {path: storage.read_bytes(path) for path in files}
-    with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory):
-        ledger = restore(directory).ledger
+    with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory, held):
+        config, ledger = arm_run.experiment, restore(directory).ledger
         waiting = None if as_seed else open_purchase(directory, ledger)
         asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
         schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
@@ -76,9 +76,9 @@ def import_answers(
         if as_seed:
             _check_budget(arm_run, corpus, parsed)
             _begin(arm_run, corpus, directory)
-            take_seed(directory, parsed.answers, source=source)
-        elif take_answers(directory, parsed.answers, source=source) and isinstance(arm_run.experiment.annotator, FilesSettings) and waiting:
-            annotator = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus))
+            take_seed(directory, parsed.answers, source=source, held=held)
+        elif take_answers(directory, parsed.answers, source=source, held=held) and isinstance(config.annotator, FilesSettings) and waiting:
+            annotator = annotator_of(config, corpus, directory, campaign=campaign_of(arm_run, corpus))
             annotator.request(waiting.selection, folder=waiting.place.path)  # what is answered leaves the page
         return Imported(len(parsed.answers), parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
 
@@ -119,17 +119,17 @@ def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: 
 
 
 @contextmanager
-def _held(experiment: Experiment, *, arm: str | None, seed: int | None, begin: bool) -> Iterator[tuple[ArmRun, PairedCorpus, RunDirectory]]:
+def _held(experiment: Experiment, *, arm: str | None, seed: int | None, begin: bool) -> Iterator[tuple[ArmRun, PairedCorpus, RunDirectory, Held]]:
     """A run that is locked and checked against its configuration; with `begin` it may be new, and is not begun yet."""
     arm_run, corpus = pick(experiment, arm=arm, seed=seed), open_corpus(experiment)
     check_run(arm_run, corpus)
     directory = RunDirectory(storage.join(experiment_path(experiment), arm_run.run_id))
     if not begin and not storage.exists(directory.config):
         raise RunError(f"{directory.path}: this run has not begun, so nothing is asked for; start with `xmr-ray run`, or give labels --as-seed")
-    with exclusive(directory.path):
+    with exclusive(directory.path) as held:
         if storage.exists(directory.config):
             _begin(arm_run, corpus, directory)
-        yield arm_run, corpus, directory
+        yield arm_run, corpus, directory, held
 
 
 def _begin(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory) -> None:

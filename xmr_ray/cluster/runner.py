@@ -10,8 +10,10 @@ from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.metrics import RunWatch
 from xmr_ray.cluster.session import Session, open_session
+from xmr_ray.cluster.shared import check_shared
 from xmr_ray.config import FULL, ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import EMBEDDED, PairedCorpus
+from xmr_ray.corpus.schema import MANIFEST_FILE
 from xmr_ray.corpus.truth import has_truth
 from xmr_ray.errors import ConfigError, RunError
 from xmr_ray.labels.annotators import OracleSettings
@@ -55,7 +57,7 @@ def run_experiment(
         check_run(arm_run, corpus)
     folder = experiment_path(experiment)
     states = {}
-    with open_session(experiment.resources) as session:
+    with _session_for(experiment, corpus, folder) as session:
         for arm_run in runs:
             watch = RunWatch(f"{experiment.name}/{arm_run.run_id}", arm_run.arm, on_round=partial(on_round, arm_run), on_step=on_step)
             with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=watch.step) as run:
@@ -70,9 +72,14 @@ def prepared(
     """A run that is locked, checked against its configuration, and ready for the loop."""
     config = arm_run.experiment
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
-    with exclusive(directory.path):
+    with exclusive(directory.path) as held:
         directory.begin(to_yaml(config), arm_run.fingerprint(corpus.fingerprint), accept_change=accept_change)
         split = config.training.validation == "split"
+
+        def begin_step(index: int, step: str) -> None:
+            held()
+            on_step(arm_run, index, step)
+
         yield Run(
             directory=directory,
             engine=RayEngine(session, corpus, config, directory),
@@ -86,7 +93,8 @@ def prepared(
             num_validation_labels=corpus.num_pairs("validation") if split else 0,
             keep_rounds=config.keep_rounds,
             held_out=None if has_truth(corpus, "test") else config.evaluation.held_out,
-            on_step=lambda index, step: on_step(arm_run, index, step),
+            on_step=begin_step,
+            held=held,
         )
 
 
@@ -133,11 +141,17 @@ def _opened(experiment: Experiment, *, arm: str | None, seed: int | None) -> Ite
     arm_run = pick(experiment, arm=arm, seed=seed)
     corpus = open_corpus(experiment)
     check_run(arm_run, corpus)
-    with (
-        open_session(experiment.resources) as session,
-        prepared(arm_run, corpus, session, experiment_path(experiment)) as run,
-    ):
+    folder = experiment_path(experiment)
+    with _session_for(experiment, corpus, folder) as session, prepared(arm_run, corpus, session, folder) as run:
         yield run, restore(run.directory)
+
+
+@contextmanager
+def _session_for(experiment: Experiment, corpus: PairedCorpus, folder: str) -> Iterator[Session]:
+    """A session whose nodes all see the runs and the corpus; the embedded corpus comes with the package."""
+    with open_session(experiment.resources) as session:
+        check_shared(session, folder, also=() if experiment.corpus.path == EMBEDDED else (storage.join(corpus.path, MANIFEST_FILE),))
+        yield session
 
 
 def open_corpus(experiment: Experiment) -> PairedCorpus:

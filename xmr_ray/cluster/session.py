@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +65,25 @@ def _check_reachable(address: str) -> None:
         raise ResourceError(f"no Ray at address {address!r} ({error}); start one, or unset resources.address and RAY_ADDRESS") from error
 
 
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Put back what answers SIGINT and SIGTERM: Ray sets handlers of its own, which end a driver with other exit codes than ours.
+
+    `ray.init` exits with 15 on SIGTERM; `TorchTrainer.fit` leaves a handler of Ctrl-C behind that exits with 0 (ray 2.60).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def _start(address: str, resources: Resources) -> None:
-    with warnings.catch_warnings():
+    with kept_signals(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Ray tells of a default of its own accelerators that concerns no caller
         try:
             if address != "local":

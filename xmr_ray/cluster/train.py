@@ -17,6 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from xmr_ray import storage
 from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.score import unwrap
+from xmr_ray.cluster.session import kept_signals
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.stream import RowGroupReader
 from xmr_ray.errors import CheckpointError
@@ -127,21 +128,27 @@ def train_round(job: TrainJob, placement: Placement) -> None:
         XmrError: what a worker raised.
     """
     storage.make_folder(job.place.checkpoints)
+    filesystem, inner = storage.resolve(job.place.checkpoints)
     trainer = TorchTrainer(
         fit_in_worker,
         train_loop_config=job,
         scaling_config=_scaling(job, placement),
         run_config=RunConfig(
             name=RUN_NAME,
-            storage_path=storage.resolve(job.place.checkpoints)[1],
+            storage_path=inner,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=job.max_failures, controller_failure_limit=job.max_failures),
         ),
         torch_config=TorchConfig(backend="nccl" if placement.gpus and placement.count else "gloo"),
         datasets={SHARD: descriptor_dataset(len(job.corpus.descriptors("train")), max(placement.count, 1))} if job.streamed else None,
     )
     try:
-        with _quiet():
+        with kept_signals(), _quiet():
             trainer.fit()
+    except SystemExit as ended:
+        if ended.code == 0:  # how Ray answers Ctrl-C while workers train
+            raise KeyboardInterrupt from ended
+        raise
     except ray.train.TrainingFailedError as error:
         raise next(map(unwrap, getattr(error, "worker_failures", {}).values()), error) from error
 

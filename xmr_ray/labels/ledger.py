@@ -1,6 +1,8 @@
 """The ledger of what was bought: append-only receipts, each a Parquet file that is created once and never changed."""
 
 import io
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +14,7 @@ from xmr_ray.errors import LedgerError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.types import EMPTY_LABELS, Ids, LabelSet
 
+HOLDER = "xmr_ray.lease"
 _SCHEMA = pa.schema(
     [
         pa.field("pair_id", pa.int64(), nullable=False),
@@ -21,15 +24,20 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_receipt(path: str, answers: Answers) -> None:
-    """Close a purchase: these labels are paid for. Raises `LedgerError` if the purchase is closed already."""
+def write_receipt(path: str, answers: Answers, *, holder: Mapping[str, str] | None = None) -> None:
+    """Close a purchase: these labels are paid for. The file keeps who wrote it, where that is known by a lease.
+
+    Raises:
+        LedgerError: the purchase is closed already.
+    """
     labelled = answers.labels
     rows = np.split(labelled.classes, labelled.offsets[1:-1]) if len(labelled) else []
     lists = pa.array([row.tolist() for row in rows] + [[]] * len(answers.cannot_tell_n), type=pa.list_(pa.int32()))
     ids = np.concatenate([labelled.pair_ids_L, answers.cannot_tell_n])
     kinds = ["labelled"] * len(labelled) + ["cannot_tell"] * len(answers.cannot_tell_n)
     buffer = io.BytesIO()
-    pq.write_table(pa.table([pa.array(ids), pa.array(kinds), lists], schema=_SCHEMA), buffer, write_page_checksum=True)
+    schema = _SCHEMA.with_metadata({HOLDER: json.dumps(dict(holder))}) if holder else _SCHEMA
+    pq.write_table(pa.table([pa.array(ids), pa.array(kinds), lists], schema=schema), buffer, write_page_checksum=True)
     if not storage.create_exclusive(path, buffer.getvalue()):
         raise LedgerError(f"{path}: this purchase has its receipt already; labels are never bought twice, resume the run instead")
 

@@ -14,6 +14,7 @@ from xmr_ray.labels.questions import Answer
 from xmr_ray.loop.state import restore
 from xmr_ray.loop.steps import close_purchase
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
+from xmr_ray.runs.lock import Held
 from xmr_ray.types import Selection
 
 
@@ -48,7 +49,7 @@ def known_answers(ledger: LabelLedger, waiting: OpenPurchase | None) -> dict[int
     return {**(waiting.answers if waiting else {}), **paid}
 
 
-def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: str) -> Pending | None:
+def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: str, held: Held = dict) -> Pending | None:
     """Keep answers to the purchase that waits, and close it if they are all there.
 
     Killed in between, nothing is lost: the next call, or the run itself, closes the purchase.
@@ -65,11 +66,11 @@ def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: 
     closed = closing(read_answers(waiting.place.path), waiting.selection.pair_ids_n)
     if isinstance(closed, Pending):
         return closed
-    close_purchase(waiting.place, ledger, waiting.selection, closed)
+    close_purchase(waiting.place, ledger, waiting.selection, closed, held=held)
     return None
 
 
-def take_seed(directory: RunDirectory, answers: Sequence[Answer], *, source: str) -> None:
+def take_seed(directory: RunDirectory, answers: Sequence[Answer], *, source: str, held: Held = dict) -> None:
     """Make labels that were bought elsewhere the first purchase, instead of what the seed strategy would choose.
 
     Raises:
@@ -89,4 +90,4 @@ def take_seed(directory: RunDirectory, answers: Sequence[Answer], *, source: str
     storage.remove_folder(storage.join(place.path, "to_label"))
     closed = closing(read_answers(place.path), ids_n)
     assert isinstance(closed, Answers), "every pair of the selection was answered a moment ago"
-    close_purchase(place, ledger, selection, closed)
+    close_purchase(place, ledger, selection, closed, held=held)

@@ -17,6 +17,7 @@ from xmr_ray.labels.ledger import LabelLedger, write_receipt
 from xmr_ray.loop.engine import Engine
 from xmr_ray.loop.state import LoopState, networks_of
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
+from xmr_ray.runs.lock import Held
 from xmr_ray.strategies import AnyStrategy, SeedStrategy
 from xmr_ray.strategies.choose import choose_over
 from xmr_ray.strategies.strategy import CELL_COLUMNS, DENSITY_COLUMNS, FeatureStrategy
@@ -33,6 +34,7 @@ def _say_nothing(_round: int, _step: str) -> None:
 class Run:
     """Everything that one run works with; `purchases[k]` labels are bought in round k. `on_step` hears what is begun in which round.
 
+    `held` tells who works on the run, and raises when this process may do so no more.
     `held_out` is the share of bought labels that only measures, None where the test split has its truth.
     """
 
@@ -49,6 +51,7 @@ class Run:
     keep_rounds: int = 1
     held_out: float | None = None
     on_step: Callable[[int, str], None] = _say_nothing
+    held: Held = dict
 
 
 def acquire(run: Run, state: LoopState) -> LoopState:
@@ -66,17 +69,17 @@ def acquire(run: Run, state: LoopState) -> LoopState:
     if isinstance(answers, Pending):
         log.info("step=acquire arm=%s seed=%d round=%d answered=%d asked=%d", run.arm, run.seed, place.index, answers.num_answered, answers.num_asked)
         return replace(state, pending=answers)
-    ledger = close_purchase(place, state.ledger, selection, answers)
+    ledger = close_purchase(place, state.ledger, selection, answers, held=run.held)
     log.info("step=acquire arm=%s seed=%d round=%d bought=%d total=%d", run.arm, run.seed, place.index, len(selection), ledger.num_bought)
     return replace(state, ledger=ledger, pending=None)
 
 
-def close_purchase(place: RoundDirectory, ledger: LabelLedger, selection: Selection, answers: Answers) -> LabelLedger:
+def close_purchase(place: RoundDirectory, ledger: LabelLedger, selection: Selection, answers: Answers, *, held: Held = dict) -> LabelLedger:
     """Write the receipt of a purchase, once; returns the ledger with it. Raises `LedgerError` for answers to other pairs than were asked for."""
     if not np.array_equal(answers.pair_ids, np.sort(selection.pair_ids_n)):
         raise LedgerError(f"{place.selection}: {len(selection)} pairs were asked for, but the annotator answered {len(answers.pair_ids)} other ones")
     entered = ledger.enter(answers)
-    write_receipt(place.receipt, answers)
+    write_receipt(place.receipt, answers, holder=held())
     return entered
 
 
