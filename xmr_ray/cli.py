@@ -110,6 +110,7 @@ def run(
     as_json: JsonOption = False,
     dry_run: DryRunOption = False,
     accept_change: Annotated[bool, typer.Option("--accept-change", help="go on with a run under a changed configuration")] = False,
+    restore_receipts: Annotated[bool, typer.Option("--restore-receipts", help="ask again for the pairs of receipts that are gone")] = False,
 ) -> None:
     """Run every arm and seed: buy, train, evaluate, round by round, then write the report. Started again, it goes on where it was.
 
@@ -138,7 +139,7 @@ def run(
         def on_step(arm_run: "ArmRun", index: int, step: str) -> None:
             bar.step(arm_run.run_id, index, step)
 
-        run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
+        run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change, restore_receipts=restore_receipts)
     waiting = [row for row in label_status(experiment) if row.waiting_round is not None]
     begun = any(finished_rounds(folder, run_id) for run_id in rounds)
     page = _write_report(experiment, folder, command=_command(config_path, overrides)) if begun else None

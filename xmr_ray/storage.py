@@ -120,7 +120,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
             if absent := [name for name in columns or [] if name not in present]:  # Arrow would leave them out without a word
                 raise StorageError(f"{path}: has no column {absent[0]!r}; it holds {present}")
             return file.read(columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a damaged name of a column is no UTF-8
         raise StorageError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
