@@ -88,17 +88,23 @@ def make_folder(path: str) -> None:
 
 
 def remove_folder(path: str) -> None:
-    """Remove a folder and all it holds; lawful if it does not exist."""
+    """Remove a folder and all it holds; lawful if it does not exist. Raises `StorageError` if it cannot be removed."""
     filesystem, inner = resolve(path)
-    if filesystem.get_file_info(inner).type == fs.FileType.Directory:
-        filesystem.delete_dir(inner)
+    try:
+        if filesystem.get_file_info(inner).type == fs.FileType.Directory:
+            filesystem.delete_dir(inner)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be removed ({error}); check permissions and start again") from error
 
 
 def remove_file(path: str) -> None:
-    """Remove a file; lawful if it does not exist."""
+    """Remove a file; lawful if it does not exist. Raises `StorageError` if it cannot be removed."""
     filesystem, inner = resolve(path)
-    if filesystem.get_file_info(inner).type == fs.FileType.File:
-        filesystem.delete_file(inner)
+    try:
+        if filesystem.get_file_info(inner).type == fs.FileType.File:
+            filesystem.delete_file(inner)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be removed ({error}); check permissions and start again") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -220,7 +226,7 @@ def _temporary(path: str) -> str:
 def _discard(path: str) -> None:
     try:
         remove_file(path)
-    except (OSError, pa.ArrowException):  # the first error is the one to tell
+    except StorageError:  # the first error is the one to tell
         return
 
 

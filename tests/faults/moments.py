@@ -9,11 +9,13 @@ import os
 import resource
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from xmr_ray import storage
 
 KILLS = ("kill-before", "kill-half", "kill-after")
-ERRORS = ("no-space", "no-permission", "short-write")
+NUMBERS = {"no-space": errno.ENOSPC, "no-permission": errno.EACCES}
+ERRORS = (*NUMBERS, "short-write")
 HOLD = "hold"
 
 
@@ -40,15 +42,16 @@ class Moments:
         os.fsync = self._around(os.fsync, half=_tear)
         os.replace = self._around(os.replace)
         os.link = self._around(os.link)
-        storage.remove_folder = self._around(storage.remove_folder, half=_remove_half)
-        storage.remove_file = self._around(storage.remove_file)
+        storage.remove_folder = self._around(storage.remove_folder, half=_remove_half, fails=True)
+        storage.remove_file = self._around(storage.remove_file, fails=True)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def passed(self, *_):
         """A moment without a write: a step that begins, a question, an answer."""
-        self._around(lambda: None)()
+        if self.fault is None or self.fault.kind not in ERRORS:
+            self._around(lambda: None)()
 
-    def _around(self, real, half=None):
+    def _around(self, real, half=None, fails=False):
         def wrapped(*arguments, **options):
             self.count += 1
             fault = self.fault
@@ -60,10 +63,11 @@ class Moments:
                 if half is not None:
                     half(arguments[0], fault.share)
                 die()
-            if fault.kind == "no-space":
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if fault.kind == "no-permission":
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if number := NUMBERS.get(fault.kind):
+                error = OSError(number, os.strerror(number))
+                if not fails:
+                    raise error
+                storage.resolve = _with_a_failing_disk(storage.resolve, error)
             if fault.kind == "short-write":  # the kernel itself cuts every later write of this process off
                 resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
             if fault.kind == HOLD:
@@ -76,15 +80,38 @@ class Moments:
         return wrapped
 
 
+class _FailingDisk:
+    """A file system that removes nothing."""
+
+    def __init__(self, filesystem, error):
+        self.get_file_info, self._error = filesystem.get_file_info, error
+
+    def delete_dir(self, _):
+        raise self._error
+
+    delete_file = delete_dir
+
+
+def _with_a_failing_disk(resolve, error):
+    """`resolve` whose first answer cannot remove."""
+    left = [True]
+
+    def resolved(path):
+        filesystem, inner = resolve(path)
+        return (_FailingDisk(filesystem, error), inner) if left and left.pop() else (filesystem, inner)
+
+    return resolved
+
+
 def _tear(handle, share):
     """Cut the file behind a handle, as a power cut between write and sync may."""
-    path = os.readlink(f"/proc/self/fd/{handle}")
-    if os.path.isfile(path):
-        os.truncate(path, int(os.path.getsize(path) * share))
+    path = str(Path(f"/proc/self/fd/{handle}").readlink())
+    if Path(path).is_file():
+        os.truncate(path, int(Path(path).stat().st_size * share))
 
 
 def _remove_half(path, _share):
     """Remove every other file of a folder."""
     files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
     for file in files[::2]:
-        os.unlink(file)
+        Path(file).unlink()
