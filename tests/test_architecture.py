@@ -22,7 +22,15 @@ FLOORS = {
     3: ["loop", "config", "report"],
     2: ["readers", "encoders", "training", "scoring"],
     1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies"],
-    0: ["errors", "component", "types", "object_store", "storage", "geometry"],  # the ground floor is in order: each may import those before it
+    0: [
+        "errors",
+        "component",
+        "types",
+        "object_store",
+        "storage",
+        "seals",
+        "geometry",
+    ],  # in order: each may import those before it
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ORDERED = {0, 5}
@@ -31,7 +39,7 @@ FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "core
 MAY_IMPORT = {
     "ray": {"cluster"},
     "torch": {"networks", "losses", "retrieval", "training", "scoring", "encoders", "cluster"},
-    "pyarrow": {"storage", "corpus", "labels", "runs", "readers", "scoring", "cluster", "report"},
+    "pyarrow": {"storage", "seals", "corpus", "labels", "runs", "readers", "scoring", "cluster", "report"},
     "hnswlib": {"geometry"},
     "obstore": {"object_store"},
     "pandas": set(),

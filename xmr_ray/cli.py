@@ -113,6 +113,7 @@ def run(
     as_json: JsonOption = False,
     dry_run: DryRunOption = False,
     accept_change: Annotated[bool, typer.Option("--accept-change", help="go on with a run under a changed configuration")] = False,
+    restore_receipts: Annotated[bool, typer.Option("--restore-receipts", help="ask again for the pairs of receipts that are gone")] = False,
 ) -> None:
     """Run every arm and seed: buy, train, evaluate, round by round, then write the report. Started again, it goes on where it was.
 
@@ -141,7 +142,7 @@ def run(
             _stopper.check()
             bar.step(arm_run.run_id, index, step)
 
-        run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
+        run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change, restore_receipts=restore_receipts)
     _tell_end(experiment, config_path, overrides, as_json=as_json)
 
 

@@ -89,17 +89,23 @@ def make_folder(path: str) -> None:
 
 
 def remove_folder(path: str) -> None:
-    """Remove a folder and all it holds; lawful if it does not exist."""
+    """Remove a folder and all it holds; lawful if it does not exist. Raises `StorageError` if it cannot be removed."""
     filesystem, inner = resolve(path)
-    if filesystem.get_file_info(inner).type == fs.FileType.Directory:
-        filesystem.delete_dir(inner)
+    try:
+        if filesystem.get_file_info(inner).type == fs.FileType.Directory:
+            filesystem.delete_dir(inner)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be removed ({error}); check permissions and start again") from error
 
 
 def remove_file(path: str) -> None:
-    """Remove a file; lawful if it does not exist."""
+    """Remove a file; lawful if it does not exist. Raises `StorageError` if it cannot be removed."""
     filesystem, inner = resolve(path)
-    if filesystem.get_file_info(inner).type == fs.FileType.File:
-        filesystem.delete_file(inner)
+    try:
+        if filesystem.get_file_info(inner).type == fs.FileType.File:
+            filesystem.delete_file(inner)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be removed ({error}); check permissions and start again") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -121,7 +127,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
             if absent := [name for name in columns or [] if name not in present]:  # Arrow would leave them out without a word
                 raise StorageError(f"{path}: has no column {absent[0]!r}; it holds {present}")
             return file.read(columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a damaged name of a column is no UTF-8
         raise StorageError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
@@ -224,7 +230,7 @@ def _temporary(path: str) -> str:
 def _discard(path: str) -> None:
     try:
         remove_file(path)
-    except (OSError, pa.ArrowException):  # the first error is the one to tell
+    except StorageError:  # the first error is the one to tell
         return
 
 

@@ -73,6 +73,29 @@ def test_a_damaged_receipt_is_named(tmp_path):
         read_receipt(str(path))
 
 
+@pytest.mark.slow
+def test_no_flipped_bit_of_a_receipt_is_believed(tmp_path):
+    path, expected = tmp_path / "labels.parquet", answers_of({4: [1], 2: [0, 2], 9: []}, cannot_tell=[11])
+    write_receipt(str(path), expected)
+    data = path.read_bytes()
+    refusals = []
+    tried = range(0, 8 * len(data), 13)
+    for bit in tried:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            back = read_receipt(str(path))
+        except StorageError as error:
+            refusals.append(str(error))
+        else:
+            assert back.labels.pair_ids_L.tolist() == [2, 4, 9]
+            assert (back.labels.classes.tolist(), back.labels.offsets.tolist()) == ([0, 2, 1], [0, 2, 3, 3])
+            assert back.cannot_tell_n.tolist() == [11]
+    assert len(refusals) > len(tried) / 2, "more than half of all bits matter"
+    assert all("labels.parquet" in told for told in refusals)
+
+
 def test_the_ledger_counts_what_could_not_be_told_as_bought_and_refuses_a_second_purchase():
     ledger = LabelLedger().enter(answers_of({4: [1], 2: [0]}, cannot_tell=[3])).enter(answers_of({9: [2]}))
     assert ledger.bought_ids.tolist() == [2, 3, 4, 9]

@@ -40,7 +40,7 @@ class FakeEngine:
     def train(self, place, *, bought, seed):
         self.calls.append(f"train {place.index}")
         storage.write_whole(place.training, json.dumps({"num_labels": len(bought)}).encode())
-        storage.write_whole(place.networks, f"{seed} {bought.pair_ids_L.tolist()}".encode())
+        place.write_networks(f"{seed} {bought.pair_ids_L.tolist()}".encode())
 
     def score_pool(self, place, networks):
         self.calls.append(f"score {place.index}")

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xmr_ray.errors import RunError
-from xmr_ray.runs.directory import RunDirectory, read_json
+from xmr_ray import storage
+from xmr_ray.errors import CheckpointError, RunError
+from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
 from xmr_ray.types import Selection
 
 
@@ -57,13 +59,48 @@ def test_a_choice_is_made_once(tmp_path):
     assert run.choice("training.num_workers", 0) == 0
     assert RunDirectory(str(tmp_path)).choice("training.num_workers", 4) == 0
     assert run.choice("other", "x") == "x"
-    assert json.loads((tmp_path / "choices.json").read_text()) == {"other": "x", "training.num_workers": 0}
+    assert read_json(str(tmp_path / "choices.json")) == {"other": "x", "training.num_workers": 0}
+    assert json.loads((tmp_path / "choices.json").read_text()).keys() == {"other", "seal", "training.num_workers"}
 
 
 def test_damaged_json_is_named(tmp_path):
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(RunError, match=r"report\.json: not valid JSON"):
         read_json(str(tmp_path / "report.json"))
+
+
+@pytest.mark.parametrize("name", ["report.json", "config.yaml"])
+def test_no_flipped_bit_of_a_report_or_configuration_is_believed(tmp_path, name):
+    run = RunDirectory(str(tmp_path))
+    run.begin("a: 1\n", "f" * 64)
+    place = RoundDirectory(str(tmp_path), 0)
+    place.write_report({"round": 3, "map": {1: 0.25, 10: 0.5}})
+    data = (tmp_path / name).read_bytes()
+    refusals = []
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            told = place.read_report() if name == "report.json" else run.begin("a: 1\n", "f" * 64)
+        except RunError as error:
+            refusals.append(str(error))
+        else:  # white space, or the name of the seal
+            assert name == "config.yaml" or {key: told[key] for key in ("round", "map")} == {"round": 3, "map": {"1": 0.25, "10": 0.5}}
+    assert len(refusals) > 0.7 * 8 * len(data)
+    assert all(name in told for told in refusals)
+
+
+def test_networks_are_known_by_the_hash_that_was_written_before_them(tmp_path):
+    place = RunDirectory(str(tmp_path)).round(0)
+    assert place.networks_digest() is None
+    place.write_networks(b"weights")
+    assert place.networks_digest() == storage.digest_bytes(b"weights")
+    Path(place.networks).write_bytes(b"weightz")
+    with pytest.raises(CheckpointError, match=r"networks\.pt: damaged"):
+        place.networks_digest()
+    Path(place.networks_seal).unlink()
+    assert place.networks_digest() == storage.digest_bytes(b"weightz"), "networks of a run that has no seals yet"
 
 
 def test_a_change_drops_what_was_trained_in_a_round_that_is_not_reported(tmp_path):

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import torch
 
-from xmr_ray import storage
 from xmr_ray.cluster.cells import fit_cells
 from xmr_ray.cluster.describe import DescribeJob, bought_by_round, describe_purchase_remotely
 from xmr_ray.cluster.evaluate import HeldOutJob, RankingJob, evaluate_held_out, evaluate_split, own_pairs_beside
@@ -21,6 +20,7 @@ from xmr_ray.cluster.train import TrainJob, needs_streaming, train_round
 from xmr_ray.config import Experiment, TrainingSettings
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
+from xmr_ray.loop.state import networks_of
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
 from xmr_ray.strategies.ascmr import Ascmr
@@ -117,8 +117,8 @@ class RayEngine:
 
     def _previous(self, place: RoundDirectory) -> str | None:
         """The networks of the round before; a round whose labels nobody could tell has none."""
-        path = self.directory.round(place.index - 1).networks if place.index else None
-        return path if path is not None and storage.exists(path) else None
+        earlier = networks_of(self.directory.round(place.index - 1)) if place.index else None
+        return None if earlier is None else earlier.path
 
     @property
     def _heads(self) -> bool:

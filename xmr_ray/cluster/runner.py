@@ -45,7 +45,12 @@ def experiment_path(experiment: Experiment) -> str:
 
 
 def run_experiment(
-    experiment: Experiment, *, on_round: OnRound, on_step: OnStep = _say_nothing, accept_change: bool = False
+    experiment: Experiment,
+    *,
+    on_round: OnRound,
+    on_step: OnStep = _say_nothing,
+    accept_change: bool = False,
+    restore_receipts: bool = False,
 ) -> Mapping[str, LoopState]:
     """Run every arm with every seed to its end, one after the other; finished work is not done again. Returns states by run id.
 
@@ -61,7 +66,7 @@ def run_experiment(
         for arm_run in runs:
             watch = RunWatch(f"{experiment.name}/{arm_run.run_id}", arm_run.arm, on_round=partial(on_round, arm_run), on_step=on_step)
             with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=watch.step) as run:
-                states[arm_run.run_id] = run_rounds(run, watch.round_finished)
+                states[arm_run.run_id] = run_rounds(run, watch.round_finished, restore_receipts=restore_receipts)
     return states
 
 

@@ -1,7 +1,6 @@
 """One fit a round under Ray Train: both stages in one worker group, or in this process in Train's local mode."""
 
 import io
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from xmr_ray import storage
+from xmr_ray import seals, storage
 from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.score import unwrap
 from xmr_ray.cluster.session import kept_signals
@@ -66,7 +65,10 @@ class FileCheckpoints:
         if not storage.exists(self._path):
             return None
         try:
-            state: dict[str, Any] = torch.load(io.BytesIO(storage.read_bytes(self._path)), weights_only=True, map_location="cpu")
+            seal, _, data = storage.read_bytes(self._path).partition(b"\n")
+            if seal != storage.digest_bytes(data).encode():  # torch does not look at the checksums of its own format
+                raise ValueError("damaged, its content is not what was written")
+            state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         except Exception as error:
             raise CheckpointError(f"{self._path}: cannot be loaded ({error}); remove the file to start this fit again") from error
         return state
@@ -77,7 +79,7 @@ class FileCheckpoints:
         if self._ranks.rank == 0:
             buffer = io.BytesIO()
             torch.save(state, buffer)
-            storage.write_whole(self._path, buffer.getvalue())
+            storage.write_whole(self._path, storage.digest_bytes(buffer.getvalue()).encode() + b"\n" + buffer.getvalue())
             filesystem, inner = storage.resolve(self._folder)
             checkpoint = Checkpoint(path=inner, filesystem=filesystem)
         ray.train.report({"saved": 1.0}, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
@@ -106,8 +108,8 @@ def fit_in_worker(job: TrainJob) -> None:
     )
     if ranks.rank == 0:
         numbers = {**fit.summary, "workers": ranks.world, "threads": job.threads, "streamed": job.streamed}
-        storage.write_whole(job.place.training, json.dumps(numbers, indent=2, sort_keys=True).encode())
-        fit.networks.save(job.place.networks)
+        storage.write_whole(job.place.training, seals.seal_json(numbers))
+        job.place.write_networks(fit.networks.to_bytes())
 
 
 def streamed_rows(job: TrainJob, ranks: Ranks) -> StreamedRows:

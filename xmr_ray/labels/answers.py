@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmr_ray import storage
+from xmr_ray import seals, storage
 from xmr_ray.errors import LedgerError
 from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.questions import Answer
@@ -52,7 +52,7 @@ def append_answers(folder: str, answers: Sequence[Answer], *, source: str) -> st
         pa.array([source] * len(ordered)),
     ]
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=_SCHEMA), buffer, write_page_checksum=True)
+    pq.write_table(seals.seal_table(pa.table(columns, schema=_SCHEMA)), buffer, write_page_checksum=True)
     storage.create_exclusive(path, buffer.getvalue())
     return path
 
@@ -66,7 +66,7 @@ def read_answers(folder: str) -> dict[int, Answer]:
     """
     found: dict[int, Answer] = {}
     for name in storage.list_names(_folder(folder)):
-        table = storage.read_table(storage.join(_folder(folder), name), _SCHEMA.names)
+        table = seals.read_sealed_table(storage.join(_folder(folder), name), _SCHEMA.names)
         rows = [
             Answer(row["pair_id"], None if row["answer"] == "cannot_tell" else tuple(row["labels"]), row["annotator"]) for row in table.to_pylist()
         ]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmr_ray import storage
+from xmr_ray import seals, storage
 from xmr_ray.errors import LedgerError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.types import EMPTY_LABELS, Ids, LabelSet
@@ -37,14 +37,15 @@ def write_receipt(path: str, answers: Answers, *, holder: Mapping[str, str] | No
     kinds = ["labelled"] * len(labelled) + ["cannot_tell"] * len(answers.cannot_tell_n)
     buffer = io.BytesIO()
     schema = _SCHEMA.with_metadata({HOLDER: json.dumps(dict(holder))}) if holder else _SCHEMA
-    pq.write_table(pa.table([pa.array(ids), pa.array(kinds), lists], schema=schema), buffer, write_page_checksum=True)
+    table = seals.seal_table(pa.table([pa.array(ids), pa.array(kinds), lists], schema=schema))
+    pq.write_table(table, buffer, write_page_checksum=True)
     if not storage.create_exclusive(path, buffer.getvalue()):
         raise LedgerError(f"{path}: this purchase has its receipt already; labels are never bought twice, resume the run instead")
 
 
 def read_receipt(path: str) -> Answers:
     """The answers of a closed purchase; raises `StorageError` if the file is damaged."""
-    table = storage.read_table(path)
+    table = seals.read_sealed_table(path, _SCHEMA.names)
     ids = table["pair_id"].to_numpy()
     labelled = np.asarray([answer == "labelled" for answer in table["answer"].to_pylist()], dtype=bool)
     rows = table["labels"].to_pylist()

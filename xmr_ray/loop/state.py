@@ -22,10 +22,9 @@ class LoopState:
 
 
 def networks_of(place: RoundDirectory) -> TrainedNetworks | None:
-    """The networks of a round, None before they were trained."""
-    if not storage.exists(place.networks):
-        return None
-    return TrainedNetworks(place.networks, storage.digest_file(place.networks))
+    """The networks of a round, None before they were trained; raises `CheckpointError` if they are damaged."""
+    digest = place.networks_digest()
+    return None if digest is None else TrainedNetworks(place.networks, digest)
 
 
 def restore(directory: RunDirectory) -> LoopState:
@@ -41,7 +40,10 @@ def restore(directory: RunDirectory) -> LoopState:
             missing = missing or place
             continue
         if missing is not None:
-            raise RunError(f"{missing.receipt}: missing, though round {place.index} was bought after it; restore the file from a backup")
+            raise RunError(
+                f"{missing.receipt}: missing, though round {place.index} was bought after it; restore the file from a backup, or ask for the "
+                "same pairs again with `xmr-ray run --restore-receipts` (answers that are kept in the round's folder are not asked for again)"
+            )
         state = replace(state, ledger=state.ledger.enter(read_receipt(place.receipt)))
         report = place.read_report()
         if report is not None:

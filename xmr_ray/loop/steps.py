@@ -138,7 +138,7 @@ def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
     run.on_step(place.index, "select")
     if isinstance(strategy, FeatureStrategy):
         return run.engine.choose_by_features(strategy, bought=bought, n=n, seed=run.seed, round_index=place.index)
-    scored = _score(run, place, strategy.needs, num_labels=len(bought) + n) if strategy.needs else None
+    scored = _score(run, state, place, needs=strategy.needs, num_labels=len(bought) + n) if strategy.needs else None
     selection = choose_over(
         lambda function, merge: run.engine.reduce_scores(scored, strategy.needs, function, merge),
         strategy,
@@ -153,9 +153,12 @@ def _select(run: Run, state: LoopState, place: RoundDirectory) -> Selection:
     return selection
 
 
-def _score(run: Run, place: RoundDirectory, needs: Sequence[str], *, num_labels: int) -> RoundDirectory:
-    """The round before `place`, with the columns that are needed."""
+def _score(run: Run, state: LoopState, place: RoundDirectory, *, needs: Sequence[str], num_labels: int) -> RoundDirectory:
+    """The round before `place`, with the columns that are needed; networks that are gone are trained again."""
     scored = run.directory.round(place.index - 1)
+    if networks_of(scored) is None:
+        run.on_step(scored.index, "train")
+        run.engine.train(scored, bought=labels_for(run, state)[0], seed=run.seed)
     networks = _require_networks(scored)
     run.on_step(place.index, "score the pool")
     run.engine.score_pool(scored, networks)

@@ -40,8 +40,8 @@ class RoundNetworks:
             parts["heads"] = self.heads
         return parts
 
-    def save(self, path: str) -> None:
-        """Write one file whole or not at all; raises `StorageError`."""
+    def to_bytes(self) -> bytes:
+        """The file that `load` reads."""
         content: dict[str, Any] = {"format": FORMAT_VERSION, "dims": self.label_predictor.dims.model_dump()}
         for name, network in self._parts().items():
             weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
@@ -50,7 +50,11 @@ class RoundNetworks:
             content["heads"]["embedding_dim"] = self.heads.embedding_dim
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        storage.write_whole(path, buffer.getvalue())
+        return buffer.getvalue()
+
+    def save(self, path: str) -> None:
+        """Write one file whole or not at all; raises `StorageError`."""
+        storage.write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str, device: torch.device | str = "cpu") -> "RoundNetworks":

@@ -6,7 +6,6 @@
      /rounds/003/            one folder a round, see `RoundDirectory`
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xmr_ray import storage
-from xmr_ray.errors import RunError
+from xmr_ray import seals, storage
+from xmr_ray.errors import CheckpointError, RunError, StorageError
 from xmr_ray.types import Selection
 
 Json = Mapping[str, Any]
+_FINGERPRINT, _SHA256 = b"# fingerprint: ", b"# sha256: "
+_NEW_CONFIG = "remove it and start again with the configuration that the run had"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class RoundDirectory:
         return storage.join(self.path, "networks", "networks.pt")
 
     @property
+    def networks_seal(self) -> str:
+        """Hash of the networks, written before them."""
+        return storage.join(self.path, "networks", "networks.sha256")
+
+    @property
     def training(self) -> str:
         """Numbers that a fit leaves behind: steps, temperature, fusion weight, losses."""
         return storage.join(self.path, "networks", "training.json")
@@ -75,19 +81,39 @@ class RoundDirectory:
     def write_selection(self, selection: Selection) -> None:
         """Write what will be asked for, whole or not at all."""
         columns = {"pair_id": selection.pair_ids_n, "utility": selection.utility_n, **selection.reasons}
-        storage.write_table(self.selection, pa.table({name: pa.array(values) for name, values in columns.items()}))
+        storage.write_table(self.selection, seals.seal_table(pa.table({name: pa.array(values) for name, values in columns.items()})))
 
     def read_selection(self) -> Selection | None:
-        """What was asked for, None before it was written."""
+        """What was asked for, None before it was written; raises `StorageError` if the file is damaged."""
         if not storage.exists(self.selection):
             return None
-        table = storage.read_table(self.selection)
+        table = seals.read_sealed_table(self.selection)
+        if not {"pair_id", "utility"} <= set(table.column_names):
+            raise StorageError(f"{self.selection}: damaged, it has the columns {table.column_names}")
         columns = {name: np.asarray(table[name].to_numpy()) for name in table.column_names}
         return Selection(columns.pop("pair_id"), columns.pop("utility"), columns)
 
+    def write_networks(self, data: bytes) -> None:
+        """Write the networks, and before them the hash by which `networks_digest` knows them."""
+        storage.write_whole(self.networks_seal, storage.digest_bytes(data).encode())
+        storage.write_whole(self.networks, data)
+
+    def networks_digest(self) -> str | None:
+        """SHA-256 of the networks, None before they were trained.
+
+        Raises:
+            CheckpointError: they are not what was written.
+        """
+        if not storage.exists(self.networks):
+            return None
+        found = storage.digest_file(self.networks)
+        if storage.exists(self.networks_seal) and storage.read_bytes(self.networks_seal) != found.encode():
+            raise CheckpointError(f"{self.networks}: damaged, its hash is not that in {self.networks_seal}; remove both to train this round anew")
+        return found
+
     def write_report(self, report: Json) -> None:
         """Finish the round."""
-        storage.write_whole(self.report, json.dumps(report, indent=2, sort_keys=True).encode())
+        storage.write_whole(self.report, seals.seal_json(report))
 
     def read_report(self) -> dict[str, Any] | None:
         """The report of a finished round, None while it is unfinished."""
@@ -121,14 +147,14 @@ class RunDirectory:
         Raises:
             RunError: the folder holds a run of another configuration or of another corpus.
         """
-        header = f"# fingerprint: {fingerprint}\n"
+        content = _headed(config_yaml, fingerprint)
         if not storage.exists(self.config):
-            storage.write_whole(self.config, (header + config_yaml).encode())
+            storage.write_whole(self.config, content)
             return
         found = self.fingerprint()
         if found != fingerprint and accept_change:
             storage.write_whole(storage.join(self.path, f"config.{found[:12]}.yaml"), storage.read_bytes(self.config))
-            storage.write_whole(self.config, (header + config_yaml).encode())
+            storage.write_whole(self.config, content)
             self._drop_unfinished_fits()
         elif found != fingerprint:
             raise RunError(
@@ -143,11 +169,15 @@ class RunDirectory:
                 storage.remove_folder(storage.join(place.path, "networks"))
 
     def fingerprint(self) -> str:
-        """The fingerprint that the run was started with."""
-        first = storage.read_bytes(self.config).decode().splitlines()[0]
-        if not first.startswith("# fingerprint: "):
-            raise RunError(f"{self.config}: the first line is {first!r}, expected '# fingerprint: ...'; this file is not to be edited")
-        return first.removeprefix("# fingerprint: ").strip()
+        """The fingerprint that the run was started with; raises `RunError` if the file was edited or damaged."""
+        head, _, rest = storage.read_bytes(self.config).partition(b"\n")
+        if not head.startswith(_FINGERPRINT):
+            raise RunError(f"{self.config}: the first line is {head!r}, expected '# fingerprint: ...'; this file is not to be edited, {_NEW_CONFIG}")
+        fingerprint = head.removeprefix(_FINGERPRINT).strip().decode(errors="replace")
+        seal, _, body = rest.partition(b"\n")
+        if seal.startswith(_SHA256) and seal != _config_seal(fingerprint, body):
+            raise RunError(f"{self.config}: edited or damaged, its content is not what was written; {_NEW_CONFIG}")
+        return fingerprint
 
     def choice(self, name: str, chosen: Any) -> Any:
         """The value chosen when the run first needed it; `chosen` becomes it if there was none."""
@@ -155,16 +185,24 @@ class RunDirectory:
         choices = read_json(path) or {}
         if name not in choices:
             choices[name] = chosen
-            storage.write_whole(path, json.dumps(choices, indent=2, sort_keys=True).encode())
+            storage.write_whole(path, seals.seal_json(choices))
         return choices[name]
 
 
+def _headed(config_yaml: str, fingerprint: str) -> bytes:
+    body = config_yaml.encode()
+    return b"\n".join([_FINGERPRINT + fingerprint.encode(), _config_seal(fingerprint, body), body])
+
+
+def _config_seal(fingerprint: str, body: bytes) -> bytes:
+    return _SHA256 + storage.digest_bytes(fingerprint.encode() + body).encode()
+
+
 def read_json(path: str) -> dict[str, Any] | None:
-    """A JSON object, None if there is no file; raises `RunError` if it is damaged."""
+    """A JSON object, its seal checked and taken off; None if there is no file. Raises `RunError` if it is damaged."""
     if not storage.exists(path):
         return None
     try:
-        content: dict[str, Any] = json.loads(storage.read_bytes(path))
+        return seals.open_json(storage.read_bytes(path))
     except ValueError as error:
         raise RunError(f"{path}: not valid JSON ({error}); remove it to do this step again") from error
-    return content

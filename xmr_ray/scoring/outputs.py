@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmr_ray import storage
+from xmr_ray import seals, storage
 from xmr_ray.corpus.columns import feature_array, feature_field, feature_matrix
 from xmr_ray.errors import StorageError
 from xmr_ray.types import Descriptor, FeatureDtype, Floats, Ids, ScoreBlock, narrow, widen
@@ -44,7 +44,7 @@ def write_scored(root: str, descriptor: Descriptor, scored: ScoredPairs, *, dtyp
     _write_matrices(file_of(root, "embeddings", descriptor), ids, columns, version)
     _write_matrices(file_of(root, "predictions", descriptor), ids, {"probability": (scored.probabilities_BC, "f32")}, version)
     scores = pa.table({"pair_id": ids, **{name: pa.array(values) for name, values in scored.block.columns.items()}})
-    storage.write_table(file_of(root, "scores", descriptor), scores.replace_schema_metadata({"version": version}))
+    storage.write_table(file_of(root, "scores", descriptor), seals.seal_table(scores.replace_schema_metadata({"version": version})))
 
 
 def is_current(root: str, kind: str, descriptor: Descriptor, *, version: str) -> bool:
@@ -77,7 +77,7 @@ def read_scores(root: str, descriptor: Descriptor, columns: Sequence[str]) -> Sc
 
 
 def _read_columns(root: str, kind: str, descriptor: Descriptor, columns: Sequence[str]) -> tuple[Ids, dict[str, NDArray[np.float64]]]:
-    table = storage.read_table(file_of(root, kind, descriptor), ["pair_id", *columns])
+    table = seals.read_sealed_table(file_of(root, kind, descriptor), ["pair_id", *columns])
     return table["pair_id"].to_numpy(), {name: table[name].to_numpy().astype(np.float64, copy=False) for name in columns}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from xmr_ray import storage
+from xmr_ray import seals, storage
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import StrategyError
 from xmr_ray.geometry.hashing import derive_key, hash_sample
@@ -160,4 +160,4 @@ def version_of(version: str, **settings: Any) -> str:
 def write_columns(root: str, kind: str, descriptor: Descriptor, ids_B: Ids, columns: Mapping[str, NDArray[Any]], *, version: str) -> None:
     """Write one descriptor's columns of a kind, whole or not at all."""
     table = pa.table({"pair_id": pa.array(ids_B), **{name: pa.array(values) for name, values in columns.items()}})
-    storage.write_table(file_of(root, kind, descriptor), table.replace_schema_metadata({"version": version}))
+    storage.write_table(file_of(root, kind, descriptor), seals.seal_table(table.replace_schema_metadata({"version": version})))
