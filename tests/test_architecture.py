@@ -22,15 +22,7 @@ FLOORS = {
     3: ["loop", "config", "report"],
     2: ["readers", "encoders", "training", "scoring"],
     1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies"],
-    0: [
-        "errors",
-        "component",
-        "types",
-        "object_store",
-        "storage",
-        "seals",
-        "geometry",
-    ],  # in order: each may import those before it
+    0: ["errors", "component", "types", "object_store", "storage", "seals", "geometry"],  # in order: each may import those before
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ORDERED = {0, 5}
