@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     6: ["jobs", "__main__"],
-    5: ["options", "label_cli", "cli"],  # in order, as the ground floor
+    5: ["options", "label_cli", "tune_cli", "cli"],  # in order, as the ground floor
     4: ["cluster"],
     3: ["loop", "config", "report"],
     2: ["readers", "encoders", "training", "scoring"],
-    1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies"],
-    0: ["errors", "component", "types", "storage", "geometry"],  # the ground floor is in order: each may import those before it
+    1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies", "tuning"],
+    0: ["errors", "component", "explain", "types", "storage", "geometry"],  # the ground floor is in order: each may import those before it
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ORDERED = {0, 5}
