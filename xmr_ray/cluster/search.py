@@ -79,7 +79,10 @@ def run_search(experiment: Experiment, *, on_trial: OnTrial) -> SearchResult:
         records = read_records(sweep.records, indices)
     if len(records) < len(indices):
         missing = sorted(set(indices) - {record.index for record in records})
-        raise RunError(f"{folder}: the search was interrupted, trial {missing[0]} (and {len(missing) - 1} more) did not end; start it again to go on")
+        raise RunError(
+            f"{folder}: the search was interrupted, trial {missing[0]} (and {len(missing) - 1} more) did not end; start it again. If it does not "
+            "go on, remove tune/ray-* there, which holds nothing but Ray's own view of the search"
+        )
     return SearchResult(sweep, tuple(ordered(records, target=sweep.target)), sweep.target)
 
 
@@ -215,11 +218,11 @@ class RecordedSearch(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial; None while it has to wait; `FINISHED` when there are no more."""
+        """The next trial; None while it has to wait; `FINISHED` when every trial has its record, for Tune remembers that for ever."""
         sweep, live = self._sweep, set(self._live.values())
         waiting = [i for i in range(count_trials(sweep.settings)) if i not in live and read_record(sweep.records, i) is None]
         if not waiting:
-            return Searcher.FINISHED
+            return None if live else Searcher.FINISHED
         index, known = waiting[0], max(0, waiting[0] - sweep.window + 1)
         earlier = sweep.known_to(index)
         if len(self._live) >= sweep.placement.count or len(earlier) < known:
