@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     6: ["jobs", "__main__"],
-    5: ["stopping", "options", "label_cli", "step_cli", "cli"],  # in order, as the ground floor
+    5: ["stopping", "options", "label_cli", "step_cli", "tune_cli", "cli"],  # in order, as the ground floor
     4: ["cluster"],
     3: ["loop", "config", "report"],
     2: ["readers", "encoders", "training", "scoring"],
-    1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies"],
-    0: ["errors", "component", "types", "object_store", "storage", "seals", "geometry"],  # in order: each may import those before
+    1: ["corpus", "labels", "losses", "networks", "retrieval", "runs", "strategies", "tuning"],
+    0: ["errors", "component", "explain", "types", "object_store", "storage", "seals", "geometry"],  # in order: each may import those before
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ORDERED = {0, 5}

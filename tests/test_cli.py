@@ -16,7 +16,7 @@ def call(*arguments):
     return ended.value.code
 
 
-VERBS = {"ingest", "embed", "run", "score", "train", "evaluate", "report", "doctor", "label"}
+VERBS = {"ingest", "embed", "run", "score", "train", "evaluate", "report", "doctor", "label", "tune"}
 SYNTHETIC = "{kind: synthetic, num_train: 40, num_validation: 0, num_test: 12, image_dim: 6, text_dim: 5}"
 
 

@@ -139,3 +139,47 @@ def test_who_answers_is_part_of_what_a_run_is():
     assert oracle != files
     with pytest.raises(ConfigError, match="annotator"):
         validate({"annotator": {"kind": "crowd"}}, where="test")
+
+
+SPACE = {"strategy.lambda_": {"kind": "log_uniform", "low": 1, "high": 9}}
+
+
+def test_a_search_and_the_split_that_measures_by_default_leave_old_fingerprints_as_they_were():
+    plain, searched, validated = (
+        expand(validate(content, where="test"))[0].fingerprint("c")
+        for content in (
+            {"strategy": {"kind": "ascmr"}},
+            {"strategy": {"kind": "ascmr"}, "tune": {"space": SPACE}},
+            {"strategy": {"kind": "ascmr"}, "evaluation": {"split": "validation"}},
+        )
+    )
+    assert plain == searched != validated
+    # of a run that was begun before there were searches
+    assert plain == "5d9f9d2b6630361925173f3e69f0099742c2592328d4922aa3e7dc07e016f5ea"
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"strategy.lambd_": SPACE["strategy.lambda_"]}, r"tune.space.strategy.lambd_: unknown key 'strategy.ascmr.lambd_', did you mean lambda_\?"),
+        ({"budgt.total": SPACE["strategy.lambda_"]}, r"tune.space.budgt.total: unknown key 'budgt', did you mean budget"),
+        ({"strategy.lambda_": {"kind": "uniform", "low": -3, "high": 1}}, r"tune.space.strategy.lambda_: .*lambda_ is -3.0"),
+        ({"strategy.within": {"kind": "choice", "values": ["typical", "tipical"]}}, r"strategy.ascmr.within is 'tipical'"),
+        ({"seeds": {"kind": "choice", "values": [[0], [1]]}}, r"'seeds' is the same for all trials"),
+        ({"evaluation.space": {"kind": "choice", "values": ["prob", "overlap"]}}, r"'evaluation.space' is the same for all trials"),
+        ({"strategy.lambda_": {"kind": "uniform", "low": 3, "high": 1}}, r"tune.space.strategy.lambda_.uniform .*low below high"),
+    ],
+)
+def test_a_space_that_the_configuration_refuses_is_told_at_load_with_its_path(space, message):
+    with pytest.raises(ConfigError, match=message):
+        validate({"strategy": {"kind": "ascmr"}, "tune": {"space": space}}, where="test")
+
+
+def test_values_at_paths_change_what_they_name_and_keep_the_rest(tmp_path):
+    text = "strategy: {kind: ascmr, kappa: 0.5}\narms: {}\ntune: {space: {strategy.lambda_: {kind: uniform, low: 1, high: 2}}}\n"
+    base = load(written(tmp_path, text))
+    found = config.with_values(base, {"strategy.lambda_": 3.0, "strategy.weights.class": 0.0, "budget.per_round": [5, 9]}, where="test")
+    assert (found.strategy.lambda_, found.strategy.kappa, found.strategy.weights.class_) == (3.0, 0.5, 0.0)
+    assert found.budget.per_round == (5, 9)
+    assert found.tune is None
+    assert load(written(tmp_path, to_yaml(base))) == base, "a search survives its own YAML"

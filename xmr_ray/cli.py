@@ -1,4 +1,4 @@
-"""Verbs for people: `xmr-ray ingest | embed | run | score | train | evaluate | report | doctor | label`.
+"""Verbs for people: `xmr-ray ingest | embed | run | score | train | evaluate | report | doctor | label | tune`.
 
 Exit codes: 0 done, 1 unexpected error, 2 configuration or usage, 3 corpus or outside data, 4 run directory, ledger or networks,
 5 cluster resources, 6 storage, 7 a run waits for answers of people, 8 their server, 130 interrupted, 143 terminated.
@@ -41,6 +41,7 @@ from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
 from xmr_ray.step_cli import evaluate, score, train
 from xmr_ray.stopping import TERMINATED, Stopper
+from xmr_ray.tune_cli import tune
 
 if TYPE_CHECKING:
     from xmr_ray.config import ArmRun
@@ -60,7 +61,7 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
 _stopper = Stopper()
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label_app, name="label")
-for verb in (train, score, evaluate):
+for verb in (train, score, evaluate, tune):
     app.command()(verb)
 
 

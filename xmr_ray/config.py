@@ -3,7 +3,6 @@
 Defaults live here and in the components; a file in `configs/` holds differences. `arms` and `seeds` expand into runs.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,13 @@ from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from yaml import YAMLError
 
 from xmr_ray.component import Settings
 from xmr_ray.encoders.embed import EmbedSettings
 from xmr_ray.errors import ConfigError
+from xmr_ray.explain import explain
 from xmr_ray.labels.annotators import AnnotatorSettings, OracleSettings
 from xmr_ray.labels.budget import Budget
 from xmr_ray.readers import Reader
@@ -27,6 +27,7 @@ from xmr_ray.strategies import AnyStrategy, SeedStrategy
 from xmr_ray.strategies.random import Random
 from xmr_ray.strategies.typical import Typical
 from xmr_ray.training.round import TrainingConfig
+from xmr_ray.tuning.settings import TuneSettings
 
 FULL = "full"
 HELD_OUT = 0.2
@@ -78,8 +79,9 @@ class ScoringSettings(CellSettings, DensitySettings):
 
 
 class EvaluationSettings(Settings):
-    """Which space the curves show (the others are reported beside it), and what measures where the test split has no truth."""
+    """Which pairs measure, which space the curves show (the others are reported beside it), and what measures where the split has no truth."""
 
+    split: Literal["test", "validation"] = Field(default="test", description="pairs that measure; labels of validation pairs are counted as bought")
     space: Literal["overlap", "prob", "feature", "concat"] = Field(
         default="overlap",
         description="expected number of shared labels, cosine of class probabilities, cosine of embeddings, or the mean of both cosines",
@@ -88,7 +90,7 @@ class EvaluationSettings(Settings):
         default=HELD_OUT,
         ge=0,
         lt=1,
-        description="share of the bought pairs that is never trained on where the test split has no truth; they are queries and gallery of mAP",
+        description="share of the bought pairs that is never trained on where that split has no truth; they are queries and gallery of mAP",
     )
 
 
@@ -131,6 +133,7 @@ class Experiment(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: Resources = Resources()
     report: ReportSettings = ReportSettings()
+    tune: TuneSettings | None = Field(default=None, description="what `xmr-ray tune` searches for; other verbs do not look at it")
 
     @field_validator("arms")
     @classmethod
@@ -140,9 +143,9 @@ class Experiment(Settings):
         return arms
 
 
-_SHARED = ("name", "storage_path", "corpus", "seeds", "full", "arms", "resources", "report")
+_SHARED = ("name", "storage_path", "corpus", "seeds", "full", "arms", "resources", "report", "tune")
 _EXCLUDED: Any = {
-    **dict.fromkeys(("name", "storage_path", "corpus", "arms", "seeds", "full", "keep_rounds", "resources", "report"), True),
+    **dict.fromkeys(("name", "storage_path", "corpus", "arms", "seeds", "full", "keep_rounds", "resources", "report", "tune"), True),
     "scoring": {
         *("batch_size", "num_actors", "cpus_per_actor", "gpus_per_actor", "threads_per_actor", "index_actors", "cpus_per_index_actor"),
     },
@@ -174,6 +177,8 @@ class ArmRun(Settings):
         shown = self.experiment.model_dump(mode="json", exclude=_EXCLUDED)
         if shown["evaluation"]["held_out"] == HELD_OUT:  # runs that were begun before there was a choice go on
             del shown["evaluation"]["held_out"]
+        if shown["evaluation"]["split"] == "test":
+            del shown["evaluation"]["split"]
         content = [shown, self.seed, self.arm == FULL, corpus_fingerprint]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -198,13 +203,41 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
 
 def validate(content: Mapping[str, Any], *, where: str) -> Experiment:
     """An experiment from plain values; arms are checked too. Raises `ConfigError`."""
-    try:
-        experiment = Experiment.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(item) for item in error.errors())) from error
+    experiment = _checked_model(content, where=where)
     for arm in experiment.arms:
         _arm(experiment, arm, where=where)
+    for path, dimension in experiment.tune.space.items() if experiment.tune else ():
+        for value in dimension.ends():
+            with_values(experiment, {path: value}, where=f"{where}: tune.space.{path}")
     return experiment
+
+
+def with_values(experiment: Experiment, values: Mapping[str, Any], *, where: str) -> Experiment:
+    """The configuration with other values at dotted paths, without arms and search.
+
+    Raises:
+        ConfigError: a path is no key of the configuration or one that trials share, or its value is refused.
+    """
+    for path in values:
+        if path.partition(".")[0] in (*_SHARED, "annotator", "evaluation"):
+            raise ConfigError(f"{where}: {path!r} is the same for all trials; search for what a run does, not for where or how it is measured")
+    content = experiment.model_dump(mode="json", exclude={"arms", "tune"}, exclude_unset=True)
+    return _checked_model(_merged(content, nested(values)), where=where)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values at dotted paths as values inside each other.
+
+    >>> nested({"budget.total": 9, "budget.seed_pairs": 3})
+    {'budget': {'total': 9, 'seed_pairs': 3}}
+    """
+    found: dict[str, Any] = {}
+    for path, value in values.items():
+        inside: Any = value
+        for part in reversed(path.split(".")):
+            inside = {part: inside}
+        found = _merged(found, inside)
+    return found
 
 
 def expand(experiment: Experiment) -> list[ArmRun]:
@@ -224,15 +257,18 @@ def to_yaml(experiment: Experiment) -> str:
 
 
 def _arm(experiment: Experiment, arm: str, *, where: str) -> Experiment:
-    content = experiment.model_dump(mode="json", exclude={"arms"}, exclude_unset=True)
+    content = experiment.model_dump(mode="json", exclude={"arms", "tune"}, exclude_unset=True)
     for key in experiment.arms[arm]:
         if key in _SHARED:
             raise ConfigError(f"{where}: arms.{arm}.{key}: arms share {', '.join(_SHARED)}; set it for the whole experiment")
-    content = _merged(content, experiment.arms[arm])
+    return _checked_model(_merged(content, experiment.arms[arm]), where=f"{where}: arms.{arm}")
+
+
+def _checked_model(content: Mapping[str, Any], *, where: str) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: arms.{arm}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        raise ConfigError(f"{where}: {explain(error, Experiment)}") from error
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,37 +286,3 @@ def _checked(overrides: Sequence[str]) -> list[str]:
         if "=" not in override:
             raise ConfigError(f"override {override!r} has no '='; write key.sub=value")
     return list(overrides)
-
-
-def _explain(item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        known = _known_names(item["loc"][:-1])
-        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3)
-        return f"unknown key {path!r}" + (f", did you mean {' or '.join(near)}?" if near else f"; known here: {', '.join(sorted(known))}")
-    return f"{path} is {item.get('input')!r}: {item['msg']}"
-
-
-def _known_names(loc: Sequence[int | str]) -> list[str]:
-    names: dict[str, type[BaseModel]] = {model.__name__: model for model in _models(Experiment)}
-    model: type[BaseModel] | None = Experiment
-    for part in loc:
-        annotation = model.model_fields[str(part)].annotation if model and str(part) in model.model_fields else None
-        inside = _inside(annotation)
-        tagged = [found for found in names.values() if "kind" in found.model_fields and found.model_fields["kind"].default == part]
-        model = inside[0] if len(inside) == 1 else (tagged[0] if tagged else None)
-    return list(model.model_fields) if model else []
-
-
-def _models(root: type[BaseModel]) -> set[type[BaseModel]]:
-    found = {root}
-    for info in root.model_fields.values():
-        for model in _inside(info.annotation):
-            found |= _models(model) if model not in found else set()
-    return found
-
-
-def _inside(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in getattr(annotation, "__args__", ()) for model in _inside(argument)]

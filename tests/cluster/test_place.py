@@ -1,8 +1,8 @@
 import pytest
 
-from xmr_ray.cluster.place import place_scoring, place_training, place_writers
+from xmr_ray.cluster.place import place_scoring, place_training, place_trials, place_writers
 from xmr_ray.cluster.session import Session
-from xmr_ray.config import CorpusSettings, Resources, ScoringSettings, TrainingSettings
+from xmr_ray.config import CorpusSettings, Resources, ScoringSettings, TrainingSettings, validate
 from xmr_ray.errors import ResourceError
 
 
@@ -71,3 +71,55 @@ def test_writers_are_as_many_as_cpus_parts_or_gpus_allow():
     assert place_writers(session(8, 2), settings, num_parts=100, on_gpu=False).gpus == 0
     with pytest.raises(ResourceError, match="corpus writers"):
         place_writers(session(8), settings, num_parts=100, on_gpu=True)
+
+
+SPACE = {"strategy.kind": {"kind": "choice", "values": ["random", "entropy"]}}
+
+
+def trials(cpus, gpus=0, *, use_gpu=False, scoring=None, **content):
+    experiment = validate(
+        {"tune": {"space": SPACE, "num_trials": 99, **content}, "scoring": scoring or {}, "resources": {"use_gpu": use_gpu}}, where="t"
+    )
+    return place_trials(session(cpus, gpus), experiment, experiment.tune)
+
+
+@pytest.mark.parametrize(("cpus", "expected"), [(1.5, 1), (2, 2), (3, 3), (8, 8), (64, 64)])
+def test_auto_takes_as_many_trials_as_fit_with_their_actors_and_no_more_than_cpus(cpus, expected):
+    placed = trials(cpus)
+    assert placed.count == expected
+    # every trial may place one scoring actor in its share, and then the sum is still within the cluster
+    assert place_scoring(session(placed.share), ScoringSettings(), Resources(), num_pairs=10**6).count >= 1
+    inside = (placed.share - 0.5) * placed.count
+    assert placed.count * placed.cpus + inside + 0.5 == pytest.approx(cpus)
+
+
+def test_actors_that_are_configured_count_for_every_trial():
+    assert trials(8, scoring={"num_actors": 2}).count == 6
+    assert trials(8, scoring={"index_actors": 4}).count == 3
+    assert trials(8, cpus_per_trial=3).count == 2
+
+
+def test_the_largest_task_of_a_trial_finds_room():
+    placed = trials(2, cpus_per_trial=0.5, scoring={"cpus_per_actor": 0.1, "cpus_per_index_actor": 0.1})
+    assert 2 - placed.count * placed.cpus >= 1
+
+
+def test_a_trial_trains_and_scores_on_gpus():
+    assert trials(16, 4, use_gpu=True).count == 2
+    assert trials(16, 4, use_gpu=True, scoring={"gpus_per_actor": 0.3}).count == 3
+    with pytest.raises(ResourceError, match="2 GPUs, but the cluster has 16 CPUs and 1 GPUs"):
+        trials(16, 1, use_gpu=True)
+
+
+def test_more_trials_than_fit_are_refused_with_the_sum():
+    with pytest.raises(
+        ResourceError, match=r"3 trials x \(0.25 CPU \+ 0.5 CPU of their actors\) .* = 2.75 CPUs, .*set tune.max_concurrent to 2 or less"
+    ):
+        trials(2, max_concurrent=3)
+    with pytest.raises(ResourceError, match=r"1 trials x .* = 1.25 CPUs, but the cluster has 1 CPUs"):
+        trials(1)
+    assert trials(2, max_concurrent=1).count == 1
+
+
+def test_there_are_no_more_trials_at_once_than_trials():
+    assert trials(64, num_trials=3).count == 3

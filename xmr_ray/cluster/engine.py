@@ -63,7 +63,7 @@ class RayEngine:
             use_gpu=resources.use_gpu,
             streamed=self.directory.choice("training.streamed", streamed),
             max_failures=resources.max_failures,
-            heads=self._heads,
+            heads=self.has_heads,
             previous=self._previous(place) if training.warm_start else None,
         )
         train_round(job, placement)
@@ -121,7 +121,8 @@ class RayEngine:
         return None if earlier is None else earlier.path
 
     @property
-    def _heads(self) -> bool:
+    def has_heads(self) -> bool:
+        """Whether a fit ends with Gaussian heads: the strategy reads what they give."""
         if isinstance(self.config.strategy, FeatureStrategy):
             return False
         needs = set(self.config.strategy.needs)
@@ -134,35 +135,39 @@ class RayEngine:
         return reduce_blocks(BlockSource(self.corpus, place.path if place else None, tuple(columns)), function, merge)
 
     def evaluate(self, place: RoundDirectory, networks: TrainedNetworks, *, held_out: LabelSet | None = None) -> Mapping[str, RetrievalReport]:
-        """Embed the test split and rank it in both directions; without its truth, mAP comes from the pairs held out."""
+        """Embed the split that measures and rank it in both directions; without its truth, mAP comes from the pairs held out."""
+        split = self.config.evaluation.split
         if held_out is None:
-            return self._rank_test(place, networks, open_truth(self.corpus, "test"))
+            return self._rank(place, networks, split, open_truth(self.corpus, split))
         job = HeldOutJob(self.corpus, networks, held_out, batch_size=self.config.scoring.batch_size, threads=1)
         found = evaluate_held_out(job)
-        if not self.corpus.num_pairs("test"):
+        if not self.corpus.num_pairs(split):
             return found
-        return own_pairs_beside(found, self._rank_test(place, networks, EMPTY_LABELS))
+        return own_pairs_beside(found, self._rank(place, networks, split, EMPTY_LABELS))
 
-    def _rank_test(self, place: RoundDirectory, networks: TrainedNetworks, labels: LabelSet) -> Mapping[str, RetrievalReport]:
-        self._score(place, networks, split="test", dtype="f32")
-        gallery, num_classes = self.corpus.descriptors("test"), self.corpus.schema.num_classes
+    def _rank(self, place: RoundDirectory, networks: TrainedNetworks, split: Split, labels: LabelSet) -> Mapping[str, RetrievalReport]:
+        self._score(place, networks, split=split, dtype="f32")
+        gallery, num_classes = self.corpus.descriptors(split), self.corpus.schema.num_classes
         return evaluate_split(RankingJob(root=place.path, gallery=gallery, labels=labels, num_classes=num_classes, threads=1))
 
     def _score(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype) -> None:
         RoundNetworks.load(networks.path)  # what cannot be read is told here, before any actor starts
         placement = place_scoring(self.session, self.config.scoring, self.config.resources, num_pairs=self.corpus.num_pairs(split))
-        job = ScoringJob(
+        job = self._scoring_job(place, networks, split=split, dtype=dtype, threads=placement.threads)
+        score_split(job, self.corpus.descriptors(split), placement)
+        self.num_passes += 1
+
+    def _scoring_job(self, place: RoundDirectory, networks: TrainedNetworks, *, split: Split, dtype: FeatureDtype, threads: int) -> ScoringJob:
+        return ScoringJob(
             corpus_path=self.corpus.path,
             split=split,
             networks=networks,
             output=place.path,
             batch_size=self.config.scoring.batch_size,
             dtype=dtype,
-            threads=placement.threads,
+            threads=threads,
             use_gpu=self.config.resources.use_gpu,
         )
-        score_split(job, self.corpus.descriptors(split), placement)
-        self.num_passes += 1
 
     def _pinned(self, training: TrainingSettings) -> TrainingSettings:
         """Settings whose automatic precision is that of the run's first fit; a driver without GPUs leaves it to GPU workers."""

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from xmr_ray.cluster.reservations import SPARE_CPUS, Reservation, check_reservations
 from xmr_ray.cluster.session import Session
-from xmr_ray.config import CorpusSettings, Resources, ScoringSettings, TrainingSettings
+from xmr_ray.config import CorpusSettings, Experiment, Resources, ScoringSettings, TrainingSettings
+from xmr_ray.errors import ResourceError
+from xmr_ray.tuning.drawing import count_trials
+from xmr_ray.tuning.settings import TuneSettings
 
 PAIRS_FOR_AN_ACTOR = 4096
 
@@ -66,3 +69,50 @@ def place_training(session: Session, training: TrainingSettings, resources: Reso
         reservation = Reservation("Train workers", count, training.cpus_per_worker, gpus)
         check_reservations([reservation], cluster_cpus=session.cpus, cluster_gpus=session.gpus)
     return Placement(count, training.cpus_per_worker, gpus, training.threads_per_worker)
+
+
+@dataclass(frozen=True)
+class TrialPlacement:
+    """How many trials run at once, what each holds itself, and the CPUs that its steps may think the cluster has."""
+
+    count: int
+    cpus: float
+    gpus: float
+    share: float
+
+
+TUNE_CPUS = 0.01
+"""Held by the process through which Ray Tune watches a trial; a part of `cpus_per_trial`."""
+
+
+def place_trials(session: Session, experiment: Experiment, settings: TuneSettings) -> TrialPlacement:
+    """As many trials at once as fit with the actors that each of them starts: the configured number, or up to one per CPU.
+
+    Beside what trials hold for their whole life there must be room for the actors of all of them at once and half a CPU for the tasks
+    that feed these, and never less than one CPU, which is the largest task that a trial waits for.
+
+    Raises:
+        ResourceError: the configured number does not fit, or not even one trial does; the message has the sum.
+    """
+    scoring, gpus = experiment.scoring, 1.0 if experiment.resources.use_gpu else 0.0
+    actors = 1 if scoring.num_actors == "auto" else scoring.num_actors
+    index_actors = 1 if scoring.index_actors == "auto" else scoring.index_actors
+    inside = max(actors * scoring.cpus_per_actor, index_actors * scoring.cpus_per_index_actor)
+    each = settings.cpus_per_trial
+
+    def needs(count: int) -> float:
+        return count * each + max(count * inside + SPARE_CPUS, 1.0)
+
+    most = min(max(1, int(session.cpus)), count_trials(settings))
+    if gpus:
+        most = min(most, int(session.gpus / (gpus + actors * scoring.gpus_per_actor)))
+    fitting = max((count for count in range(1, most + 1) if needs(count) <= session.cpus + 1e-9), default=0)
+    wanted = settings.max_concurrent if settings.max_concurrent != "auto" else max(fitting, 1)
+    if wanted > fitting and (fitting == 0 or needs(wanted) > session.cpus + 1e-9):
+        raise ResourceError(
+            f"{wanted} trials x ({each:g} CPU + {inside:g} CPU of their actors) and what feeds them = {needs(wanted):g} CPUs"
+            + (f" and {wanted * (gpus + actors * scoring.gpus_per_actor):g} GPUs" if gpus else "")
+            + f", but the cluster has {session.cpus:g} CPUs and {session.gpus:g} GPUs; "
+            + (f"set tune.max_concurrent to {fitting} or less" if fitting else "take fewer CPUs or GPUs for each")
+        )
+    return TrialPlacement(wanted, each, gpus, (session.cpus - SPARE_CPUS - wanted * each) / wanted + SPARE_CPUS)

@@ -79,7 +79,7 @@ def prepared(
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
     with exclusive(directory.path) as held:
         directory.begin(to_yaml(config), arm_run.fingerprint(corpus.fingerprint), accept_change=accept_change)
-        split = config.training.validation == "split"
+        looks_at_validation = config.training.validation == "split" or config.evaluation.split == "validation"
 
         def begin_step(index: int, step: str) -> None:
             held()
@@ -95,9 +95,9 @@ def prepared(
             arm=arm_run.arm,
             seed=arm_run.seed,
             space=config.evaluation.space,
-            num_validation_labels=corpus.num_pairs("validation") if split else 0,
+            num_validation_labels=corpus.num_pairs("validation") if looks_at_validation else 0,
             keep_rounds=config.keep_rounds,
-            held_out=None if has_truth(corpus, "test") else config.evaluation.held_out,
+            held_out=None if has_truth(corpus, config.evaluation.split) else config.evaluation.held_out,
             on_step=begin_step,
             held=held,
         )
@@ -123,7 +123,7 @@ def score_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> 
 
 
 def evaluate_last(experiment: Experiment, *, arm: str | None, seed: int | None) -> tuple[RoundDirectory, Mapping[str, RetrievalReport]]:
-    """Retrieval with the newest networks: on the test split, or where it has no truth, among the bought pairs held out."""
+    """Retrieval with the newest networks: on the split that measures, or where it has no truth, among the bought pairs held out."""
     with _opened(experiment, arm=arm, seed=seed) as (run, state):
         place = _newest(run, state)
         networks = networks_of(place)
@@ -182,6 +182,8 @@ def check_run(arm_run: ArmRun, corpus: PairedCorpus) -> None:
         raise ConfigError(f"corpus {corpus.path}: it names no classes, so there is nothing to ask people; ingest it with class names")
     if config.training.validation == "split":
         needed["validation"] = "training.validation 'split' needs it; use cross_fit"
+    if config.evaluation.split == "validation":
+        needed["validation"] = "evaluation.split 'validation' needs it; ingest the corpus with a labelled validation split"
     for split, why in needed.items():
         if not has_truth(corpus, split):
             raise ConfigError(f"corpus {corpus.path}: no truth for split {split!r}; {why}")

@@ -69,7 +69,7 @@ def score_split(job: ScoringJob, descriptors: Sequence[Descriptor], placement: P
     Raises:
         XmrError: what an actor raised, or descriptors that were not scored.
     """
-    missing = [descriptor.index for descriptor in descriptors if not is_current(job.output, "scores", descriptor, version=job.networks.digest)]
+    missing = _missing(job, descriptors)
     if not missing:
         return 0
     per_block = max(1, min(_BLOCK, len(missing) // (2 * placement.count)))
@@ -90,6 +90,17 @@ def score_split(job: ScoringJob, descriptors: Sequence[Descriptor], placement: P
             f"{job.output}: {job.split} descriptor {lost[0]} (and {len(lost) - 1} more) was not scored; start again to score what is missing"
         )
     return sum(done.values())
+
+
+def score_here(job: ScoringJob, descriptors: Sequence[Descriptor]) -> None:
+    """As `score_split`, in this process: for splits that are scored sooner than an actor starts."""
+    missing = _missing(job, descriptors)
+    if missing:
+        ScoringActor(job)({"index": np.array(missing)})
+
+
+def _missing(job: ScoringJob, descriptors: Sequence[Descriptor]) -> list[int]:
+    return [descriptor.index for descriptor in descriptors if not is_current(job.output, "scores", descriptor, version=job.networks.digest)]
 
 
 def collect(scored: Any, *, num_waiting: int) -> dict[int, int]:

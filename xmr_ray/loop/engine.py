@@ -37,4 +37,4 @@ class Engine(Protocol):
         """Write how the purchase in `place` lies among all train pairs: `place.diagnostics` and `place.space`."""
 
     def evaluate(self, place: RoundDirectory, networks: TrainedNetworks, *, held_out: LabelSet | None = None) -> Mapping[str, RetrievalReport]:
-        """Retrieval by space: on the test split, or where it has no truth, own pairs on the test split and mAP among the pairs held out."""
+        """Retrieval by space: on the split that measures, or where it has no truth, own pairs of that split and mAP among the pairs held out."""
