@@ -90,7 +90,7 @@ def test_the_final_name_appears_after_the_bytes_are_on_disk(tmp_path, monkeypatc
 
 def test_the_first_error_is_told_when_tidying_fails_as_well(tmp_path, full_disk, monkeypatch):
     def fail(_path):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        raise StorageError("cannot be removed")
 
     monkeypatch.setattr(storage, "remove_file", fail)
     with pytest.raises(StorageError, match="No space left"):
