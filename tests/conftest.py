@@ -4,8 +4,7 @@ import pytest
 from hypothesis import settings
 
 import xmr_ray.cluster  # noqa: F401 sets Ray's environment, which must come before any `import ray`
-from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.corpus.write import CorpusWriter
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 
 # A shared machine makes single timings lie, so no example has a deadline.
@@ -27,11 +26,7 @@ def write_tiny(path, *, multi_label, seed):
         num_clumps=4,
         seed=seed,
     )
-    source = reader.read()
-    with CorpusWriter(str(path), source.schema, rows_per_file=250, row_group_rows=64) as writer:
-        for split, records in source.shards():
-            writer.write(split, records)
-    return PairedCorpus.open(str(path))
+    return ingest(reader.read(), str(path), rows_per_file=250, row_group_rows=64)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What the verbs say; what they do is tested in `cluster/test_labelling.py`."""
 
-from pathlib import Path
-
 import pytest
 
 from xmr_ray import cli
@@ -35,8 +33,3 @@ def test_every_verb_tells_how_it_is_used(verb, capsys):
         cli.main(["label", verb, "--help"])
     assert ended.value.code == 0
     assert "--config" in capsys.readouterr().out
-
-
-def test_the_job_hands_its_arguments_on():
-    source = (Path(__file__).parent.parent / "jobs" / "label.py").read_text()
-    assert 'main(["label", *sys.argv[1:]])' in source

@@ -8,13 +8,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from xmr_ray import __version__, config, storage
 from xmr_ray.corpus.check import check_corpus
@@ -23,23 +22,23 @@ from xmr_ray.corpus.truth import has_truth, open_truth
 from xmr_ray.errors import ConfigError, CorpusError
 from xmr_ray.label_cli import WAITING, label_app, waiting_content, waiting_lines
 from xmr_ray.options import (
-    ArmOption,
     ConfigOption,
     DryRunOption,
     JsonOption,
     Overrides,
     RetryOption,
-    SeedOption,
     final_table,
     loaded,
     out,
     round_line,
     tell,
+    tell_plan,
 )
 from xmr_ray.report.build import build_report
 from xmr_ray.report.live import round_bar
 from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
+from xmr_ray.step_cli import evaluate, score, train
 from xmr_ray.stopping import Stopper, exit_codes
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 _stopper = Stopper()
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label_app, name="label")
+for verb in (train, score, evaluate):
+    app.command()(verb)
 
 
 @app.command()
@@ -64,7 +65,7 @@ def ingest(
     if experiment.corpus.reader is None:
         raise ConfigError(f"{config_path}: corpus.reader is not set, there is nothing to ingest; {experiment.corpus.path!r} is used as it is")
     if dry_run:
-        _dry_run(experiment, {"would_write": experiment.corpus.path}, as_json=as_json)
+        tell_plan(experiment, {"would_write": experiment.corpus.path}, as_json=as_json)
         return
     from xmr_ray.cluster.corpora import ingest_corpus
 
@@ -85,7 +86,7 @@ def embed(
     """Encode raw pairs with `corpus.encoders` into a corpus, ingesting them first where that was not done; only what is missing is made."""
     experiment = loaded(config_path, overrides)
     if dry_run:
-        _dry_run(experiment, {"would_read": experiment.corpus.raw, "would_write": experiment.corpus.path}, as_json=as_json)
+        tell_plan(experiment, {"would_read": experiment.corpus.raw, "would_write": experiment.corpus.path}, as_json=as_json)
         return
     from xmr_ray.cluster.corpora import embed_corpus
 
@@ -111,9 +112,8 @@ def run(
 
         corpus = PairedCorpus.open(experiment.corpus.path)
         known_by = submission_id(experiment, corpus_fingerprint=corpus.fingerprint)
-        _dry_run(experiment, {**_plan(experiment), "submission_id": known_by}, as_json=as_json)
+        tell_plan(experiment, {**_plan(experiment), "submission_id": known_by}, as_json=as_json)
         return
-    from xmr_ray.cluster.labelling import label_status
     from xmr_ray.cluster.runner import experiment_path, run_experiment
 
     folder = experiment_path(experiment)
@@ -130,88 +130,7 @@ def run(
             bar.step(arm_run.run_id, index, step)
 
         run_experiment(experiment, on_round=on_round, on_step=on_step, accept_change=accept_change)
-    waiting = [row for row in label_status(experiment) if row.waiting_round is not None]
-    begun = any(finished_rounds(folder, run_id) for run_id in rounds)
-    page = _write_report(experiment, folder, command=_command(config_path, overrides)) if begun else None
-    rows = summary_rows(folder) if begun else []
-    if as_json:
-        waits = {"waiting": waiting_content(waiting)} if waiting else {}
-        tell({"runs": [asdict(row) for row in rows], "report": page, **waits}, as_json=True)
-    elif page is not None:
-        out.print(final_table(rows))
-        out.print(f"report: {page}")
-    if waiting:
-        for line in () if as_json else waiting_lines(waiting, config_path, overrides):
-            out.print(line, markup=False)
-        raise typer.Exit(WAITING)
-
-
-@app.command()
-def train(
-    config_path: ConfigOption,
-    overrides: Overrides = None,
-    arm: ArmOption = None,
-    seed: SeedOption = None,
-    as_json: JsonOption = False,
-    dry_run: DryRunOption = False,
-) -> None:
-    """Train both networks on everything that a run has bought so far, unless they are trained."""
-    experiment = loaded(config_path, overrides)
-    from xmr_ray.cluster.runner import pick, train_last
-
-    if dry_run:
-        _dry_run(experiment, {"run": pick(experiment, arm=arm, seed=seed).run_id}, as_json=as_json)
-        return
-    place = train_last(experiment, arm=arm, seed=seed)
-    tell({"round": place.index, "networks": place.networks}, as_json=as_json)
-
-
-@app.command()
-def score(
-    config_path: ConfigOption,
-    overrides: Overrides = None,
-    arm: ArmOption = None,
-    seed: SeedOption = None,
-    as_json: JsonOption = False,
-    dry_run: DryRunOption = False,
-) -> None:
-    """Score every train pair with a run's newest networks: scores, embeddings and predictions as Parquet, one file a descriptor."""
-    experiment = loaded(config_path, overrides)
-    from xmr_ray.cluster.runner import pick, score_last
-
-    if dry_run:
-        _dry_run(experiment, {"run": pick(experiment, arm=arm, seed=seed).run_id}, as_json=as_json)
-        return
-    place = score_last(experiment, arm=arm, seed=seed)
-    tell({"round": place.index, **{kind: place.folder(kind) for kind in ("scores", "embeddings", "predictions")}}, as_json=as_json)
-
-
-@app.command()
-def evaluate(
-    config_path: ConfigOption,
-    overrides: Overrides = None,
-    arm: ArmOption = None,
-    seed: SeedOption = None,
-    as_json: JsonOption = False,
-    dry_run: DryRunOption = False,
-) -> None:
-    """Evaluate a run's newest networks on the test split, in both directions and every space."""
-    experiment = loaded(config_path, overrides)
-    from xmr_ray.cluster.runner import evaluate_last, pick
-
-    if dry_run:
-        _dry_run(experiment, {"run": pick(experiment, arm=arm, seed=seed).run_id}, as_json=as_json)
-        return
-    place, spaces = evaluate_last(experiment, arm=arm, seed=seed)
-    if as_json:
-        tell({"round": place.index, "retrieval": {space: asdict(report) for space, report in spaces.items()}}, as_json=True)
-        return
-    measured_on = "test split" if has_truth(PairedCorpus.open(experiment.corpus.path), "test") else "bought pairs held out"
-    table = Table("space", "mAP i2t", "mAP t2i", "mAP mean", "mAP@50 i2t", "mAP@50 t2i", title=f"round {place.index}, {measured_on}")
-    for space, found in spaces.items():
-        values = (found.i2t.map_all, found.t2i.map_all, found.map_mean, found.i2t.map_50, found.t2i.map_50)
-        table.add_row(space, *(f"{value:.4f}" for value in values))
-    out.print(table)
+    _tell_end(experiment, config_path, overrides, as_json=as_json)
 
 
 @app.command()
@@ -220,7 +139,7 @@ def report(config_path: ConfigOption, overrides: Overrides = None, as_json: Json
     experiment = config.load(config_path, overrides or [])
     folder = storage.join(experiment.storage_path, experiment.name)
     if dry_run:
-        _dry_run(experiment, {"would_write": storage.join(folder, "report")}, as_json=as_json)
+        tell_plan(experiment, {"would_write": storage.join(folder, "report")}, as_json=as_json)
         return
     page = _write_report(experiment, folder, command=_command(config_path, overrides))
     tell({"report": page}, as_json=as_json)
@@ -231,7 +150,7 @@ def doctor(config_path: ConfigOption, overrides: Overrides = None, as_json: Json
     """Check the configuration and the whole corpus: every page, id, label and split. Findings name file, row and id."""
     experiment = config.load(config_path, overrides or [])
     if dry_run:
-        _dry_run(experiment, {"would_check": experiment.corpus.path}, as_json=as_json)
+        tell_plan(experiment, {"would_check": experiment.corpus.path}, as_json=as_json)
         return
     found = check_corpus(experiment.corpus.path)
     findings = [asdict(finding) for finding in found.findings]
@@ -253,6 +172,28 @@ def version() -> None:
     out.print(__version__)
 
 
+def _tell_end(experiment: config.Experiment, config_path: str, overrides: Sequence[str] | None, *, as_json: bool) -> None:
+    """Write the report, tell where every arm stands, and leave with code 7 where people have to answer first."""
+    from xmr_ray.cluster.labelling import label_status
+    from xmr_ray.cluster.runner import experiment_path
+
+    folder = experiment_path(experiment)
+    waiting = [row for row in label_status(experiment) if row.waiting_round is not None]
+    begun = any(finished_rounds(folder, arm_run.run_id) for arm_run in config.expand(experiment))
+    page = _write_report(experiment, folder, command=_command(config_path, overrides)) if begun else None
+    rows = summary_rows(folder) if begun else []
+    if as_json:
+        waits = {"waiting": waiting_content(waiting)} if waiting else {}
+        tell({"runs": [asdict(row) for row in rows], "report": page, **waits}, as_json=True)
+    elif page is not None:
+        out.print(final_table(rows))
+        out.print(f"report: {page}")
+    if waiting:
+        for line in () if as_json else waiting_lines(waiting, config_path, overrides):
+            out.print(line, markup=False)
+        raise typer.Exit(WAITING)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its documented code."""
     _set_up_logging()
@@ -271,14 +212,6 @@ def _plan(experiment: config.Experiment) -> dict[str, Any]:
     num_pairs = PairedCorpus.open(experiment.corpus.path).num_pairs("train")
     purchases = {arm_run.run_id: arm_run.purchases(num_pairs) for arm_run in config.expand(experiment)}
     return {"purchases": purchases, "labels_bought": {run_id: sum(sizes) for run_id, sizes in purchases.items()}, "train_pairs": num_pairs}
-
-
-def _dry_run(experiment: config.Experiment, plan: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        tell({"config": experiment.model_dump(mode="json"), **plan}, as_json=True)
-        return
-    out.print(config.to_yaml(experiment), markup=False)
-    tell(plan, as_json=False)
 
 
 def _write_report(experiment: config.Experiment, folder: str, *, command: str) -> str:

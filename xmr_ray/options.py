@@ -43,6 +43,15 @@ def tell(content: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
 
 
+def tell_plan(experiment: config.Experiment, plan: Mapping[str, Any], *, as_json: bool) -> None:
+    """What `--dry-run` prints: the resolved configuration, and what would be done."""
+    if as_json:
+        tell({"config": experiment.model_dump(mode="json"), **plan}, as_json=True)
+        return
+    out.print(config.to_yaml(experiment), markup=False)
+    tell(plan, as_json=False)
+
+
 def _finite(content: Any) -> Any:
     """NaN, which JSON does not know, as None."""
     if isinstance(content, Mapping):

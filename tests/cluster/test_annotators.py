@@ -23,20 +23,19 @@ def test_the_settings_say_who_answers(tiny_corpus, tmp_path):
 @pytest.fixture
 def captioned(tmp_path):
     """Twelve train pairs with captions, URIs and thumbnails (one lacks them all), without truth, and no test split."""
-    from xmr_ray.corpus.open import PairedCorpus
     from xmr_ray.corpus.schema import CorpusSchema, PairRecords
-    from xmr_ray.corpus.write import CorpusWriter
+    from xmr_ray.corpus.source import Source
+    from xmr_ray.readers.ingest import ingest
 
     names = ("a", "b", "c", "d", "e")
     schema = CorpusSchema(image_dim=24, text_dim=16, class_names=names, has_captions=True, has_uris=True, has_thumbnails=True)
     rng = np.random.default_rng(0)
-    with CorpusWriter(str(tmp_path / "corpus"), schema, row_group_rows=4) as writer:
-        captions = [None if i == 3 else f"text {i}" for i in range(12)]
-        uris = [None if i == 3 else f"/data/{i}.jpg" for i in range(12)]
-        thumbnails = [None if i == 3 else bytes([i]) for i in range(12)]
-        features = rng.normal(size=(12, 24)), rng.normal(size=(12, 16))
-        writer.write("train", PairRecords(np.arange(12), *features, captions=captions, uris=uris, thumbnails=thumbnails))
-    return PairedCorpus.open(str(tmp_path / "corpus"))
+    captions = [None if i == 3 else f"text {i}" for i in range(12)]
+    uris = [None if i == 3 else f"/data/{i}.jpg" for i in range(12)]
+    thumbnails = [None if i == 3 else bytes([i]) for i in range(12)]
+    features = rng.normal(size=(12, 24)), rng.normal(size=(12, 16))
+    records = PairRecords(np.arange(12), *features, captions=captions, uris=uris, thumbnails=thumbnails)
+    return ingest(Source.of(schema, [("train", records)]), str(tmp_path / "corpus"), row_group_rows=4)
 
 
 def test_a_question_shows_the_pair_and_why_it_was_chosen(captioned, tmp_path):

@@ -9,6 +9,7 @@ from xmr_ray.errors import StorageError
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.labels.ledger import write_receipt
 from xmr_ray.runs.directory import RunDirectory
+from xmr_ray.scoring.informativeness import IMAGE_SHARE
 from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs, write_scored
 from xmr_ray.scoring.points import write_columns
 from xmr_ray.types import LabelSet, ScoreBlock, Selection
@@ -37,7 +38,7 @@ def write_scores(corpus, root, *, heads):
         towers |= {"image_embedding": fused_of(ids) + np.float32(0.5), "text_embedding": fused_of(ids) - np.float32(0.5)}
         if heads:
             towers[FUSED_MEAN] = fused_of(ids)
-        columns = {"entropy": np.sin(ids), "intra": intra_of(ids)}
+        columns = {"entropy": np.sin(ids), "intra": intra_of(ids)} | ({IMAGE_SHARE: np.square(np.sin(ids))} if heads else {})
         probabilities = np.full((len(ids), corpus.schema.num_classes), 0.2, np.float32)
         write_scored(root, descriptor, ScoredPairs(ScoreBlock(ids, columns), probabilities, towers), dtype="f32", version="v")
         cells = {"cell": cell_of(ids), "centre_distance": np.zeros(len(ids)), "signature": np.zeros(len(ids), np.int32)}
@@ -87,6 +88,8 @@ def test_numbers_and_picture_are_those_of_the_right_pairs(tiny_corpus, run, tmp_
     assert numbers["kl"] == pytest.approx(sum(a * np.log(a / b) for a, b in zip(p, pi, strict=True) if a > 0))
     pool = np.setdiff1d(everybody, held)
     assert numbers["z_intra"] == pytest.approx((intra_of(batch).mean() - intra_of(pool).mean()) / intra_of(pool).std())
+    assert numbers["image_share"] == pytest.approx(np.square(np.sin(batch)).mean())
+    assert numbers["pool_image_share"] == pytest.approx(np.square(np.sin(pool)).mean())
     assert (numbers["share_intra"], numbers["space"], numbers["cells_touched"]) == (1.0, "fused", len(set(cell_of(batch).tolist())))
     labels = np.bincount(described["bought"].classes, minlength=5)
     assert numbers["label_distance"] == pytest.approx(np.abs(labels / labels.sum() - 0.2).sum() / 2)
@@ -106,6 +109,7 @@ def test_without_heads_a_pair_lies_between_its_embeddings_and_parts_that_decided
         describe_purchase(DescribeJob(tiny_corpus, root, place, **options(run, reasons=("entropy", "cell"))))
         found.append(read(place))
     assert [numbers.pop("space") for numbers, _ in found] == ["fused", "embedding"]
+    assert {found[0][0].pop(f"{whose}image_share") is not None for whose in ("", "pool_")} == {True}, "only heads tell it"
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     assert not any(name.startswith(("z_", "share_")) for name in found[0][0])
     np.testing.assert_allclose(found[0][1]["x"].to_numpy(), found[1][1]["x"].to_numpy(), atol=1e-5)

@@ -141,7 +141,7 @@ def test_a_writer_tells_of_every_part_of_its_block(session, tmp_path):
 
     source = READER.read()
     parts = plan_parts(source.num_rows, rows_per_file=450)
-    writer = PartWriter(str(tmp_path / "c"), [ray.put(source)], parts)
+    writer = PartWriter(str(tmp_path / "c"), [ray.put(source)], parts, threads=1)
     told = writer({"index": np.array([1, 3])})
     assert (told["index"].tolist(), told["rejected"].tolist(), told["error"].tolist()) == ([1, 3], [0, 0], ["", ""])
     assert sorted(path.name for path in (tmp_path / "c" / "parts").iterdir()) == ["test-00000.json", "train-00001.json"]

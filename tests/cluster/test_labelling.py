@@ -11,11 +11,12 @@ from xmr_ray.cluster.labelling import export_labels, import_answers, label_statu
 from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, pick, run_experiment
 from xmr_ray.config import expand, to_yaml, validate
 from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.source import Source
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import ConfigError, LedgerError, RunError
 from xmr_ray.labels.formats import LabelRow, read_rows, write_rows
 from xmr_ray.loop.state import restore
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.runs.lock import exclusive
@@ -28,9 +29,8 @@ def write_corpus(path, *, truth, num_test):
     """300 train pairs with or without truth, and test pairs without."""
     reader = SyntheticReader(num_train=300, num_validation=0, num_test=num_test, image_dim=24, text_dim=16, num_classes=5, latent_dim=6, seed=1)
     source = reader.read()
-    with CorpusWriter(str(path), source.schema, rows_per_file=200, row_group_rows=64) as writer:
-        for split, records in source.shards():
-            writer.write(split, records if truth and split == "train" else replace(records, labels=None))
+    shards = ((split, records if truth and split == "train" else replace(records, labels=None)) for split, records in source.shards())
+    ingest(Source.of(source.schema, shards), str(path), rows_per_file=200, row_group_rows=64)
     return str(path)
 
 

@@ -13,11 +13,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from xmr_ray.cluster.place import Placement
 from xmr_ray.cluster.train import SHARD, FileCheckpoints, TrainJob, descriptor_dataset, fit_in_worker, needs_streaming, streamed_rows, train_round
 from xmr_ray.config import validate
-from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import CheckpointError, LedgerError
 from xmr_ray.networks.round import RoundNetworks
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RoundDirectory
 from xmr_ray.training.ranks import Ranks
@@ -92,11 +91,7 @@ def visit(config):
 @pytest.mark.ray
 def test_rows_in_memory_and_streamed_rows_are_each_seen_once_an_epoch_by_two_workers(session, job_of, tmp_path):
     reader = SyntheticReader(num_train=300, num_validation=0, num_test=20, image_dim=5, text_dim=4)
-    source = reader.read()
-    with CorpusWriter(str(tmp_path / "odd"), source.schema, row_group_rows=64) as writer:
-        for split, records in source.shards():
-            writer.write(split, records)
-    corpus = PairedCorpus.open(str(tmp_path / "odd"))
+    corpus = ingest(reader.read(), str(tmp_path / "odd"), row_group_rows=64)
     trainer = TorchTrainer(
         visit,
         train_loop_config={"job": job_of("visit", corpus=corpus), "folder": str(tmp_path)},

@@ -3,8 +3,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from xmr_ray.corpus.parts import check_ids, plan_parts, read_failures, read_reports, remove_strangers, version_of, write_failure, write_part
+from xmr_ray.corpus.parts import (
+    check_ids,
+    plan_parts,
+    read_failures,
+    read_reports,
+    remove_strangers,
+    suggest_row_group,
+    version_of,
+    write_failure,
+    write_part,
+)
 from xmr_ray.corpus.raw import Reject
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.sinks import PAIRS, TRUTH, PairSink
@@ -152,3 +164,10 @@ def test_a_part_that_lost_a_file_is_not_whole(tmp_path, name, damage):
     assert list(read_reports(str(tmp_path), [part], version=VERSION)) == [part.name]
     damage(tmp_path / name)
     assert read_reports(str(tmp_path), [part], version=VERSION) == {}
+
+
+@given(st.integers(1, 10**6))
+def test_suggested_row_group_is_the_largest_that_gives_eight(num_rows):
+    size = suggest_row_group(num_rows)
+    lawful = [power for power in (128, 256, 512, 1024, 2048, 4096) if -(-num_rows // power) >= 8]
+    assert size == max(lawful, default=128)

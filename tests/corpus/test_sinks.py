@@ -7,7 +7,6 @@ from xmr_ray.corpus.parts import plan_parts, write_part
 from xmr_ray.corpus.raw import RawRecords, RawSchema
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.sinks import PairSink, RawSink, finish_corpus, finish_raw
-from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import CorpusError
 
 SCHEMA = CorpusSchema(image_dim=3, text_dim=2, class_names=("a", "b"), has_captions=True)
@@ -42,14 +41,6 @@ def test_parts_joined_are_a_sound_corpus_with_the_statistics_of_all_training_row
     np.testing.assert_allclose(corpus.statistics().image_std_I, image.std(0), rtol=1e-6)
 
 
-def test_one_part_a_split_is_what_the_streaming_writer_writes(tmp_path):
-    reports = written(tmp_path / "parts", {"train": (0, 6), "test": (6, 9)})
-    with CorpusWriter(str(tmp_path / "stream"), SCHEMA, row_group_rows=4) as writer:
-        writer.write("train", pairs(0, 6))
-        writer.write("test", pairs(6, 9))
-    assert finish_corpus(str(tmp_path / "parts"), SCHEMA, reports).fingerprint == PairedCorpus.open(str(tmp_path / "stream")).fingerprint
-
-
 def test_files_of_an_earlier_cut_are_removed(tmp_path):
     stray = tmp_path / "train" / "pairs-00099.parquet"
     reports = written(tmp_path, {"train": (0, 8)})
@@ -68,6 +59,9 @@ def test_truth_for_some_parts_only_and_no_training_pair_are_refused(tmp_path):
         finish_corpus(str(tmp_path / "a"), SCHEMA, written(tmp_path / "a", {"train": (0, 8)}, labels=lambda part: part.index == 0))
     with pytest.raises(CorpusError, match="split 'train' is empty"):
         finish_corpus(str(tmp_path / "b"), SCHEMA, written(tmp_path / "b", {"test": (0, 8)}))
+    part, batches = plan_parts({"train": 4}, rows_per_file=6)[0], [pairs(0, 2), pairs(2, 4, labels=False)]
+    with pytest.raises(CorpusError, match="labels for some pairs of 'train' only"):
+        write_part(str(tmp_path / "c"), part, batches, sink=PairSink(str(tmp_path / "c"), part, SCHEMA), version="v", row_group_rows=2)
     assert not (tmp_path / "a" / "corpus.json").exists()
 
 
@@ -76,7 +70,7 @@ def test_raw_parts_are_joined(tmp_path):
     for part in parts:
         ids = np.arange(part.start, part.stop)
         batch = RawRecords(ids, [f"t{i}" for i in ids], [f"/{i}.jpg" for i in ids], None, [[0, 1]] * len(ids))
-        reports.append(write_part(str(tmp_path), part, [batch], sink=RawSink(str(tmp_path), part, RAW), version="v", row_group_rows=2))
+        reports.append(write_part(str(tmp_path), part, [batch], sink=RawSink(str(tmp_path), RAW), version="v", row_group_rows=2))
     manifest = finish_raw(str(tmp_path), RAW, reports)
     assert [entry.rows for entry in manifest.splits["train"]] == [3, 2]
     with pytest.raises(CorpusError, match="split 'train' is empty"):

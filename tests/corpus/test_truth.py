@@ -4,9 +4,10 @@ import pytest
 
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
+from xmr_ray.corpus.source import Source
 from xmr_ray.corpus.truth import has_truth, open_truth
-from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import CorpusError, StorageError
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 
 
@@ -26,18 +27,16 @@ def test_every_pair_of_a_split_and_no_other(tiny_single):
 
 def test_ids_in_any_order_on_disk(tmp_path):
     schema = CorpusSchema(image_dim=1, text_dim=1, class_names=("a", "b", "c"))
-    with CorpusWriter(str(tmp_path / "c"), schema, rows_per_file=2) as writer:
-        writer.write("train", PairRecords(np.array([9, 2, 7, 4]), np.ones((4, 1)), np.ones((4, 1)), [[2, 0], [], [1], [0, 1, 2]]))
-    truth = open_truth(PairedCorpus.open(str(tmp_path / "c")), "train")
+    records = PairRecords(np.array([9, 2, 7, 4]), np.ones((4, 1)), np.ones((4, 1)), [[2, 0], [], [1], [0, 1, 2]])
+    truth = open_truth(ingest(Source.of(schema, [("train", records)]), str(tmp_path / "c"), rows_per_file=2), "train")
     assert truth.pair_ids_L.tolist() == [2, 4, 7, 9]
     assert truth.offsets.tolist() == [0, 0, 3, 4, 6]
     assert truth.classes.tolist() == [0, 1, 2, 1, 0, 2]
 
 
 def test_absent_truth_is_named(tmp_path):
-    with CorpusWriter(str(tmp_path / "c"), CorpusSchema(image_dim=1, text_dim=1)) as writer:
-        writer.write("train", PairRecords(np.arange(3), np.ones((3, 1)), np.ones((3, 1))))
-    corpus = PairedCorpus.open(str(tmp_path / "c"))
+    records = PairRecords(np.arange(3), np.ones((3, 1)), np.ones((3, 1)))
+    corpus = ingest(Source.of(CorpusSchema(image_dim=1, text_dim=1), [("train", records)]), str(tmp_path / "c"))
     assert not has_truth(corpus, "train")
     with pytest.raises(CorpusError, match="no truth for split 'train'"):
         open_truth(corpus, "train")

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from xmr_ray.corpus.raw import RawRecords, RawSchema, Reject
-from xmr_ray.encoders import TagBow, Tfidf
+from xmr_ray.encoders import TagBow, Tfidf, Timm
 from xmr_ray.encoders.efficientnet_lite import EfficientnetLite
 from xmr_ray.encoders.embed import EmbedSettings, PairEncoder, corpus_schema
 from xmr_ray.encoders.image_network import ImageNetwork
@@ -178,3 +178,15 @@ def test_the_fingerprint_covers_what_changes_results_and_nothing_else():
     changes = [{"image": {"kind": "timm"}}, {"text": Tfidf()}, {"text": Tfidf(min_df=2)}, {"dtype": "f32"}, {"precision": "f32"}]
     changes += [{"thumbnail": 0}, {"max_pixels": 5}, {"raw": "r2"}]
     assert len({reader(), *(reader(**change) for change in changes)}) == 1 + len(changes)
+
+
+def test_the_fingerprint_covers_what_local_weights_hold(tmp_path):
+    def reader():
+        settings = EmbedSettings(image=Timm(checkpoint=str(tmp_path / "w.pt")))
+        return corpus_schema(RawSchema(reader="r"), settings, image_dim=5, text_dim=7).reader
+
+    (tmp_path / "w.pt").write_bytes(b"one")
+    first = reader()
+    assert first == reader()
+    (tmp_path / "w.pt").write_bytes(b"two")
+    assert reader() != first

@@ -24,3 +24,18 @@ def test_files_of_weights_are_named_so_that_any_process_finds_them(tmp_path, mon
     assert OpenClip(pretrained="weights.pt").located().pretrained == str(tmp_path / "weights.pt")
     assert OpenClip().located() == OpenClip()
     assert Minilm().located().folder is None
+
+
+def test_weights_are_known_by_what_they_hold_not_by_where_they_lie(tmp_path):
+    for name, content in (("a.pt", b"x"), ("b.pt", b"x"), ("c.pt", b"y")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (Timm(checkpoint=str(tmp_path / name)).identified() for name in ("a.pt", "b.pt", "c.pt"))
+    assert a == b != c
+    assert Timm(checkpoint="not here").identified().checkpoint == "not here"
+    for name, content in (("m/config.json", b"{}"), ("m/1/w", b"x"), ("n/config.json", b"{}"), ("n/1/w", b"z")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    m, n = (Minilm(folder=str(tmp_path / name)).identified() for name in ("m", "n"))
+    assert m != n
+    (tmp_path / "n" / "1" / "w").write_bytes(b"x")
+    assert Minilm(folder=str(tmp_path / "n")).identified() == m

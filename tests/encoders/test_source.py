@@ -22,7 +22,7 @@ def raw(tmp_path, picture, encoded):
     records = RawRecords(np.arange(6), ["sea", "sky", "sea sky", "", "sea", "cat"], [None] * 6, data, [[i % 2] for i in range(6)])
     (part,) = plan_parts({"train": 6}, rows_per_file=10)
     root = str(tmp_path / "raw")
-    report = write_part(root, part, [records], sink=RawSink(root, part, SCHEMA), version="v", row_group_rows=2)
+    report = write_part(root, part, [records], sink=RawSink(root, SCHEMA), version="v", row_group_rows=2)
     finish_raw(root, SCHEMA, [report])
     return RawCorpus.open(root)
 

@@ -22,14 +22,15 @@ import pytest
 from xmr_ray import cli, storage
 from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, run_experiment
 from xmr_ray.config import expand, to_yaml, validate
+from xmr_ray.corpus.source import Source
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.corpus.write import CorpusWriter
 from xmr_ray.errors import AnnotatorError, ConfigError
 from xmr_ray.labels.annotators import Oracle, Pending
 from xmr_ray.labels.answers import read_answers
 from xmr_ray.labels.label_studio import LabelStudioAnnotator, LabelStudioSettings
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.labels.questions import Question
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.readers.synthetic import SyntheticReader
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.types import LabelSet, Selection
@@ -306,9 +307,8 @@ def write_corpus(path, *, truth):
     reader = SyntheticReader(num_train=300, num_validation=0, num_test=0, image_dim=24, text_dim=16, num_classes=len(NAMES), latent_dim=6, seed=1)
     source = reader.read()
     schema = source.schema.model_copy(update={"class_names": NAMES})
-    with CorpusWriter(str(path), schema, rows_per_file=200, row_group_rows=64) as writer:
-        for split, records in source.shards():
-            writer.write(split, records if truth else replace(records, labels=None))
+    shards = ((split, records if truth else replace(records, labels=None)) for split, records in source.shards())
+    ingest(Source.of(schema, shards), str(path), rows_per_file=200, row_group_rows=64)
     return {"path": str(path)}
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from xmr_ray import storage
 from xmr_ray.corpus.columns import feature_array, feature_field
-from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
-from xmr_ray.corpus.write import CorpusWriter
+from xmr_ray.corpus.source import Source
 from xmr_ray.labels.annotators import Answers
 from xmr_ray.labels.ledger import write_receipt
+from xmr_ray.readers.ingest import ingest
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.types import DirectionReport, LabelSet, RetrievalReport, Selection, narrow
 
@@ -37,20 +37,20 @@ def labels_of(pair_id):
 def write_corpus(path, *, pictured):
     schema = CorpusSchema(image_dim=3, text_dim=2, class_names=CLASSES, source="a test", has_captions=pictured, has_thumbnails=pictured)
     rng = np.random.default_rng(0)
-    with CorpusWriter(str(path), schema) as writer:
-        for split, ids in (("train", range(40)), ("test", range(100, 130))):
-            captions = [f"<script>alert({i})</script> & picture {i}" for i in ids] if pictured else None
-            thumbnails = [None if i == 3 else tiny_png(i) for i in ids] if pictured else None
-            records = PairRecords(
-                pair_ids=np.array(ids, dtype=np.int64),
-                image=rng.normal(size=(len(ids), 3)),
-                text=rng.normal(size=(len(ids), 2)),
-                labels=[labels_of(i) for i in ids],
-                captions=captions,
-                thumbnails=thumbnails,
-            )
-            writer.write(split, records)
-    return PairedCorpus.open(str(path))
+    shards = []
+    for split, ids in (("train", range(40)), ("test", range(100, 130))):
+        captions = [f"<script>alert({i})</script> & picture {i}" for i in ids] if pictured else None
+        thumbnails = [None if i == 3 else tiny_png(i) for i in ids] if pictured else None
+        records = PairRecords(
+            pair_ids=np.array(ids, dtype=np.int64),
+            image=rng.normal(size=(len(ids), 3)),
+            text=rng.normal(size=(len(ids), 2)),
+            labels=[labels_of(i) for i in ids],
+            captions=captions,
+            thumbnails=thumbnails,
+        )
+        shards.append((split, records))
+    return ingest(Source.of(schema, shards), str(path))
 
 
 def retrieval(i2t, t2i):

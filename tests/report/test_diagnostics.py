@@ -37,14 +37,14 @@ def test_means_over_the_seeds_that_have_a_number(tmp_path, make):
 
 def test_every_number_has_a_column_and_its_form(tmp_path, make):
     numbers = {"kl": 0.5, "mmd_squared": -0.00012, "mean_cosine": 0.301, "pool_cosine": 0.25, "density_ratio": 1.5, "cells_touched": 1234}
-    numbers |= {"num_cells": 2000, "label_distance": 0.0625}
+    numbers |= {"num_cells": 2000, "label_distance": 0.0625, "image_share": 0.6, "pool_image_share": 0.5}
     numbers |= {f"z_{part}": -0.5 for part in ("intra", "inter", "class")} | {f"share_{part}": 0.25 for part in ("intra", "inter", "class")}
     write(make.run(tmp_path, "ascmr", 0, CURVE).round(1), **numbers)
     (row,) = rows(tmp_path)
     columns = used_columns([row])
     assert {name for column in columns for name in column.needs} == set(numbers)
     assert [column.cell(row.numbers) for column in columns] == [
-        *("0.500", "−0.0001", "0.30 (0.25)", "1.50", "1,234 of 2,000", "0.062"),
+        *("0.500", "−0.0001", "0.30 (0.25)", "1.50", "1,234 of 2,000", "0.062", "60 % (50 %)"),
         *(["−0.50 (25 %)"] * 3),
     ]
 

@@ -152,6 +152,7 @@ def purchase(num=80, *, num_bought=10, num_batch=8):
     drawn = draw_ids(ids, bought=bought, batch=batch, seed=0, round_index=2)
     probabilities = rng.random((num, 4), dtype=np.float32)
     sample = Sample(ids, normal(num) * np.float32([5, 1, 3, 1, 1, 1]) + 2, probabilities, {"intra": rng.random(num), "class": rng.random(num)})
+    sample = replace(sample, image_share_K=rng.random(num))
     return ids, bought, batch, drawn, sample
 
 
@@ -172,13 +173,15 @@ def test_a_description_takes_the_right_pairs_for_every_number():
     values = sample.parts["intra"]
     assert found["z_intra"] == pytest.approx((values[in_batch].mean() - values[~in_held].mean()) / values[~in_held].std())
     assert found["share_intra"] + found["share_class"] == pytest.approx(1)
+    shares = sample.image_share_K
+    assert (found["image_share"], found["pool_image_share"]) == pytest.approx((shares[in_batch].mean(), shares[~in_held].mean()))
     assert all(math.isfinite(value) for value in found.values())
 
 
 def test_a_purchase_of_everything_leaves_out_what_is_not_defined():
     ids, bought, batch, drawn, sample = purchase(num=12, num_bought=11, num_batch=1)
     tallies = count_cells(ids, np.zeros(12, np.int64), bought=bought, batch=batch)
-    found = describe(drawn, replace(sample, parts={}), tallies, labels_C=np.zeros(4, np.int64))
+    found = describe(drawn, replace(sample, parts={}, image_share_K=None), tallies, labels_C=np.zeros(4, np.int64))
     assert found == {"kl": pytest.approx(0), "cells_touched": 1, "num_cells": 1}
     assert draw_picture(drawn, sample, rounds={0: bought, 1: batch}).round_K.tolist().count(1) == 1
 

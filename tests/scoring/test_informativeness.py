@@ -23,6 +23,7 @@ def test_parts_are_those_of_the_fused_gaussian_in_a_slow_loop(heads):
     for i in range(9):
         mean_v, variance_v, mean_t, variance_t = (part[0].detach().double().numpy() for part in heads(image[i : i + 1], text[i : i + 1]))
         assert found.intra_B[i] == pytest.approx(np.log((variance_v.sum() + variance_t.sum()) / 2), abs=1e-5)
+        assert found.image_share_B[i] == pytest.approx(variance_v.sum() / (variance_v.sum() + variance_t.sum()), abs=1e-6)
         np.testing.assert_allclose(found.fused_mean_BD[i], (mean_v + mean_t) / 2, atol=1e-6)
         if heads.config.inter == "disagreement":
             assert found.inter_B[i] == pytest.approx(np.square(mean_v - mean_t).sum() / 4, abs=1e-5)

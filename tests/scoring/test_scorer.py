@@ -7,7 +7,7 @@ import torch
 from xmr_ray.errors import StrategyError
 from xmr_ray.networks import ResidualHeads
 from xmr_ray.networks.round import RoundNetworks
-from xmr_ray.scoring.informativeness import PARTS, score_gaussians
+from xmr_ray.scoring.informativeness import IMAGE_SHARE, PARTS, score_gaussians
 from xmr_ray.scoring.scorer import PairScorer
 from xmr_ray.scoring.uncertainty import MEASURES
 from xmr_ray.types import PairBatch, narrow
@@ -89,7 +89,8 @@ def test_heads_add_the_parts_of_informativeness_and_the_fused_mean(headed_of, sc
     np.testing.assert_allclose(scored.block.columns["inter"], expected.inter_B, atol=1e-6)
     np.testing.assert_array_equal(scored.block.columns["class"], scored.block.columns["entropy"])
     np.testing.assert_allclose(scored.towers["fused_mean"], expected.fused_mean_BD, atol=1e-6)
-    assert set(scored.block.columns) == {*MEASURES, *PARTS}
+    np.testing.assert_allclose(scored.block.columns[IMAGE_SHARE], expected.image_share_B, atol=1e-6)
+    assert set(scored.block.columns) == {*MEASURES, *PARTS, IMAGE_SHARE}
     assert set(plain.block.columns) == {*MEASURES, "class"}
     assert set(scored.towers) - set(plain.towers) == {"fused_mean"}
     for name in MEASURES:

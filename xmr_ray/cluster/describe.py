@@ -17,7 +17,7 @@ from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory, read_json
 from xmr_ray.scoring.density import choice_file
 from xmr_ray.scoring.diagnostics import Picture, Sample, count_cells, describe, draw_ids, draw_picture
-from xmr_ray.scoring.informativeness import PARTS
+from xmr_ray.scoring.informativeness import IMAGE_SHARE, PARTS
 from xmr_ray.scoring.outputs import FUSED_MEAN, file_of, read_matrices, read_scores
 from xmr_ray.scoring.points import PointSource
 from xmr_ray.types import Descriptor, Ids, LabelSet, Selection
@@ -81,15 +81,20 @@ def _describe(job: DescribeJob) -> None:
 
 def _source(corpus: PairedCorpus, scored_root: str) -> PointSource:
     descriptors = corpus.descriptors("train")
-    filesystem, inner = storage.resolve(file_of(scored_root, "embeddings", descriptors[0]))
-    with filesystem.open_input_file(inner) as file:
-        has_heads = FUSED_MEAN in pq.read_schema(file).names
+    has_heads = FUSED_MEAN in _names(scored_root, "embeddings", descriptors[0])
     return PointSource(scored_root, "fused" if has_heads else "embedding", corpus.schema.multi_label, descriptors)
+
+
+def _names(scored_root: str, kind: str, descriptor: Descriptor) -> list[str]:
+    filesystem, inner = storage.resolve(file_of(scored_root, kind, descriptor))
+    with filesystem.open_input_file(inner) as file:
+        return pq.read_schema(file).names
 
 
 def _gather(source: PointSource, wanted: Ids, parts: Sequence[str]) -> tuple[Sample, NDArray[np.float64]]:
     """What scoring wrote of the wanted pairs, and the cell of every train pair (N,); one descriptor's rows are held at a time."""
-    found = [_read(source, descriptor, wanted, parts) for descriptor in source.descriptors]
+    shares = [IMAGE_SHARE] if IMAGE_SHARE in _names(source.root, "scores", source.descriptors[0]) else []
+    found = [_read(source, descriptor, wanted, [*parts, *shares]) for descriptor in source.descriptors]
     samples = [sample for sample, _ in found]
     ids_K = np.concatenate([sample.pair_ids_K for sample in samples])
     order_K = np.argsort(ids_K, kind="stable")
@@ -98,6 +103,7 @@ def _gather(source: PointSource, wanted: Ids, parts: Sequence[str]) -> tuple[Sam
         np.concatenate([sample.points_KD for sample in samples])[order_K],
         np.concatenate([sample.probabilities_KC for sample in samples])[order_K],
         {part: np.concatenate([sample.parts[part] for sample in samples])[order_K] for part in parts},
+        np.concatenate([sample.parts[IMAGE_SHARE] for sample in samples])[order_K] if shares else None,
     )
     return joined, np.concatenate([cells_B for _, cells_B in found])
 

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 class PartWriter:
     """A cache of storage: it holds the source, and writes the parts that it is given; writing one twice is harmless."""
 
-    def __init__(self, path: str, source: Any, parts: Sequence[Part]) -> None:
+    def __init__(self, path: str, source: Any, parts: Sequence[Part], threads: int) -> None:
+        torch.set_num_threads(threads)
         self._path, self._parts = path, parts
         self._source: Source | RawSource = ray.get(source[0])
 
@@ -96,7 +97,7 @@ def write_parts(source: Source | RawSource, path: str, parts: Sequence[Part], pl
     dataset = ray.data.from_items([{"index": index} for index in range(len(parts))], override_num_blocks=len(parts))
     written = dataset.map_batches(
         PartWriter,
-        fn_constructor_args=(path, [ray.put(source)], tuple(parts)),
+        fn_constructor_args=(path, [ray.put(source)], tuple(parts), placement.threads),
         batch_size=None,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=min(placement.count, len(parts))),

@@ -27,6 +27,7 @@ from xmr_ray.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 PARTS, REJECTS, FAILED = "parts", "rejects", ".failed.json"
+LARGEST_ROW_GROUP, SMALLEST_ROW_GROUP, WANTED_ROW_GROUPS = 4096, 128, 8
 _OURS = re.compile(r"(pairs|raw|train|validation|test)-\d{5,}\.(parquet|json|failed\.json|jsonl)(\.part-[0-9a-f]+)?")
 
 
@@ -88,6 +89,18 @@ def plan_parts(num_rows: Mapping[Split, int], *, rows_per_file: int) -> tuple[Pa
         for split in SPLITS
         for index, start in enumerate(range(0, num_rows.get(split, 0), rows_per_file))
     )
+
+
+def suggest_row_group(num_rows: int) -> int:
+    """The largest power of two between 128 and 4,096 that cuts `num_rows` into at least 8 row groups.
+
+    >>> suggest_row_group(2465), suggest_row_group(100_000), suggest_row_group(10)
+    (256, 4096, 128)
+    """
+    size = LARGEST_ROW_GROUP
+    while size > SMALLEST_ROW_GROUP and -(-num_rows // size) < WANTED_ROW_GROUPS:
+        size //= 2
+    return size
 
 
 def write_part(root: str, part: Part, batches: Iterable[Any], *, sink: Sink, version: str, row_group_rows: int) -> PartReport:

@@ -35,8 +35,9 @@ class PairSink:
     """Pairs and their truth, as a corpus holds them; the moments of training features go into the statistics."""
 
     def __init__(self, root: str, part: Part, schema: CorpusSchema) -> None:
-        self._schema, self._split = schema, part.split
+        self._root, self._schema, self._split = root, schema, part.split
         self._tables = PairTables(root, schema)
+        self._has_truth: bool | None = None
         self._moments = {name: statistics.Moments(width) for name, width in (("image", schema.image_dim), ("text", schema.text_dim))}
 
     @property
@@ -51,6 +52,9 @@ class PairSink:
         """Checked tables of a batch."""
         self._tables.check_shapes(split, records, row=row)
         pairs, truth = self._tables.tables(split, records, row=row)
+        if self._has_truth not in (None, truth is not None):
+            raise some_labels_only(self._root, split)
+        self._has_truth = truth is not None
         return {PAIRS: pairs} if truth is None else {PAIRS: pairs, TRUTH: truth}
 
     def on_row_group(self, table: pa.Table) -> None:
@@ -69,7 +73,7 @@ class PairSink:
 class RawSink:
     """Raw pairs, labels and all, in one file."""
 
-    def __init__(self, root: str, _part: Part, schema: RawSchema) -> None:
+    def __init__(self, root: str, schema: RawSchema) -> None:
         self._root, self._schema = root, schema
 
     @property
@@ -108,7 +112,7 @@ def finish_corpus(root: str, schema: CorpusSchema, reports: Sequence[PartReport]
         raise CorpusError(f"{root}: split 'train' is empty; a corpus needs at least one training pair")
     for split, files in truth.items():
         if len(files) != len(splits[split]):
-            raise CorpusError(f"{root}: labels for some pairs of {split!r} only; a split has truth for all of its pairs or for none")
+            raise some_labels_only(root, split)
     check_ids(root, reports, pairs_kind=PAIRS)
     moments = {name: statistics.Moments(width) for name, width in (("image", schema.image_dim), ("text", schema.text_dim))}
     for report in reports:
@@ -124,6 +128,11 @@ def finish_corpus(root: str, schema: CorpusSchema, reports: Sequence[PartReport]
     counts = " ".join(f"{split}={sum(file.rows for file in files)}" for split, files in splits.items())
     log.info("corpus written path=%s %s fingerprint=%s", root, counts, manifest.fingerprint[:12])
     return manifest
+
+
+def some_labels_only(root: str, split: Split) -> CorpusError:
+    """The error of a split of which only some pairs are labelled."""
+    return CorpusError(f"{root}: labels for some pairs of {split!r} only; a split has truth for all of its pairs or for none")
 
 
 def finish_raw(root: str, schema: RawSchema, reports: Sequence[PartReport]) -> RawManifest:

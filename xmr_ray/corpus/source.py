@@ -1,6 +1,6 @@
 """What a reader hands over: a schema, the number of rows of every split, and a function that reads any range of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xmr_ray.component import Component
@@ -26,12 +26,35 @@ class Source:
     num_rows: Mapping[Split, int]
     read: Callable[[Split, int, int], Iterator[PairRecords | Reject]]
 
+    @classmethod
+    def of(cls, schema: CorpusSchema, shards: Iterable[Shard]) -> "Source":
+        """Records that are in memory already, in batches of any size, splits mixed as they come."""
+        held = _Held({split: [] for split in SPLITS})
+        for split, records in shards:
+            held.batches[split].append(records)
+        return cls(schema, {split: sum(len(records) for records in batches) for split, batches in held.batches.items()}, held)
+
     def shards(self) -> Iterator[Shard]:
         """All records, split by split."""
         for split in SPLITS:
             for records in self.read(split, 0, self.num_rows[split]) if self.num_rows.get(split) else ():
                 if not isinstance(records, Reject):
                     yield split, records
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Reads ranges of records in memory."""
+
+    batches: Mapping[Split, list[PairRecords]]
+
+    def __call__(self, split: Split, start: int, stop: int) -> Iterator[PairRecords]:
+        first = 0
+        for records in self.batches[split]:
+            low, high = max(start - first, 0), min(stop - first, len(records))
+            if low < high:
+                yield records.slice(low, high)
+            first += len(records)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ class _Prepared:
 
 
 def corpus_schema(raw: RawSchema, settings: EmbedSettings, *, image_dim: int, text_dim: int, has_uris: bool = True) -> CorpusSchema:
-    """The schema of the corpus that raw pairs become; its fingerprint covers theirs and every setting that changes what is written."""
-    made_with = settings.model_dump_json(exclude=set(WITHOUT_EFFECT))
+    """The schema of the corpus that raw pairs become; its fingerprint covers theirs, local weights, and settings that change what is written."""
+    identified = settings.model_copy(update={"image": settings.image.identified(), "text": settings.text.identified()})
+    made_with = identified.model_dump_json(exclude=set(WITHOUT_EFFECT))
     return CorpusSchema(
         image_dim=image_dim,
         text_dim=text_dim,

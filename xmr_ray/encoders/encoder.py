@@ -42,7 +42,20 @@ class Encoder(Component):
         there = {name: storage.absolute(path) for name, path in given.items() if path is not None and storage.exists(path)}
         return self.model_copy(update=there)
 
+    def identified(self) -> Self:
+        """The same encoder, its files named by what they hold: where weights lie changes no feature, other weights do."""
+        given = {name: getattr(self, name) for name in self.files}
+        held = {name: _digest(path) for name, path in given.items() if path is not None and storage.exists(path)}
+        return self.model_copy(update=held)
+
     def refuse(self, state: bytes | None) -> None:
         """Raises `ConfigError` if there is a state although this encoder fits nothing: it belongs to another encoder."""
         if state is not None:
             raise ConfigError(f"encoder {self.kind!r} fits nothing, but was given {len(state)} bytes of state; they belong to another encoder")
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file, or of the names and digests of everything in a folder."""
+    if storage.size_of(path) is not None:
+        return storage.digest_file(path)
+    return storage.digest_bytes("\n".join(f"{name} {_digest(storage.join(path, name))}" for name in storage.list_names(path)).encode())

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.corpus.parts import Part, plan_parts, read_failures, read_reports, version_of, write_failure, write_part
+from xmr_ray.corpus.parts import Part, plan_parts, read_failures, read_reports, suggest_row_group, version_of, write_failure, write_part
+from xmr_ray.corpus.raw import RawSchema
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.schema import MANIFEST_FILE, RAW_MANIFEST_FILE, CorpusSchema
 from xmr_ray.corpus.sinks import PairSink, RawSink, finish_corpus, finish_raw
 from xmr_ray.corpus.source import RawSource, Source
-from xmr_ray.corpus.write import suggest_row_group
 from xmr_ray.errors import CorpusError, XmrError
 from xmr_ray.storage import exists, join
 
@@ -43,25 +43,21 @@ def _check_place(source: RawSource, found: RawCorpus) -> None:
         raise CorpusError(f"{found.path}: the raw pairs that lie here have their first picture at {old}, now it is at {new}; remove {found.path}")
 
 
-def write(source: Source | RawSource, path: str, part: Part) -> int:
+def write(source: Source | RawSource, path: str, part: Part, *, row_group_rows: int | None = None) -> int:
     """Write one part, whole or not at all; returns how many pairs it left out.
 
     Raises:
         XmrError: what is wrong with the part; it is remembered beside the parts, too.
     """
+    raw, version = isinstance(source.schema, RawSchema), version_of(source.schema)
+    rows = row_group_rows or (RAW_ROW_GROUP if raw else suggest_row_group(source.num_rows.get("train", 0)))
+    sink = RawSink(path, source.schema) if isinstance(source.schema, RawSchema) else PairSink(path, part, source.schema)
     try:
         batches = source.read(part.split, part.start, part.stop)
-        version = version_of(source.schema)
-        if isinstance(source, RawSource):
-            sink = RawSink(path, part, source.schema)
-            report = write_part(path, part, batches, sink=sink, version=version, row_group_rows=RAW_ROW_GROUP)
-        else:
-            rows = suggest_row_group(source.num_rows.get("train", 0))
-            report = write_part(path, part, batches, sink=PairSink(path, part, source.schema), version=version, row_group_rows=rows)
+        return write_part(path, part, batches, sink=sink, version=version, row_group_rows=rows).num_rejected
     except XmrError as error:
-        write_failure(path, part, error, version=version_of(source.schema))
+        write_failure(path, part, error, version=version)
         raise
-    return report.num_rejected
 
 
 def unfinished(source: Source | RawSource, path: str, parts: Sequence[Part], *, retry_failed: bool = True) -> list[Part]:
@@ -70,10 +66,9 @@ def unfinished(source: Source | RawSource, path: str, parts: Sequence[Part], *, 
     Raises:
         CorpusError: some failed before and `retry_failed` does not hold.
     """
-    done = read_reports(path, parts, version=version_of(source.schema))
-    failed = (
-        {} if retry_failed else {name: why for name, why in read_failures(path, parts, version=version_of(source.schema)).items() if name not in done}
-    )
+    version = version_of(source.schema)
+    done = read_reports(path, parts, version=version)
+    failed = {} if retry_failed else {name: why for name, why in read_failures(path, parts, version=version).items() if name not in done}
     if failed:
         name, why = next(iter(failed.items()))
         raise CorpusError(f"{path}: {len(failed)} parts failed before, the first is {name}: {why}; mend the source, then give --retry-failed")
@@ -94,17 +89,21 @@ def finish(source: Source | RawSource, path: str, parts: Sequence[Part]) -> Pair
     return RawCorpus.open(path)
 
 
-def ingest(source: Source, path: str, *, rows_per_file: int = ROWS_PER_FILE) -> PairedCorpus:
+def ingest(source: Source, path: str, *, rows_per_file: int = ROWS_PER_FILE, row_group_rows: int | None = None) -> PairedCorpus:
     """Write a source as a corpus, part by part in this process; does nothing if the finished corpus of this very source is already there.
+
+    `row_group_rows` is how many pairs are read and scored together, chosen by the number of training pairs if None.
 
     Raises:
         CorpusError: another corpus lies at `path`, or the source holds what must not be in a corpus; then nothing opens as a corpus.
     """
+    if row_group_rows is not None and row_group_rows < 1:
+        raise CorpusError(f"row_group_rows={row_group_rows} must be at least 1")
     found = find_finished(source, path)
     if found is None:
         parts = plan_parts(source.num_rows, rows_per_file=rows_per_file)
         for part in unfinished(source, path, parts):
-            write(source, path, part)
+            write(source, path, part, row_group_rows=row_group_rows)
         found = finish(source, path, parts)
     assert isinstance(found, PairedCorpus)
     return found

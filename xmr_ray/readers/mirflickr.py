@@ -11,9 +11,9 @@ from pydantic import NonNegativeInt
 from xmr_ray.component import Component
 from xmr_ray.corpus.source import RawSource
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import lines_of
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.storage import join, list_names
 from xmr_ray.types import Split
 
@@ -55,7 +55,7 @@ class MirflickrReader(Component):
         kept = self._kept(labels, tags)
         logger.info("images read kept=%d left_out=%d without_tag=%d", len(kept), len(images) - len(kept), sum(not tags[i] for i in images))
         counts: dict[Split, int] = {"test": self.num_test, "validation": self.num_validation}
-        split_of = draw_splits(kept, counts, seed=self.seed, where=self.folder)
+        split_of = draw_split_of(kept, counts, seed=self.seed, where=self.folder)
         pairs = self._pairs(kept, labels, tags, split_of)
         return raw_source(self, pairs, class_names=names, multi_label=True, source=self.source, paths=("folder", "annotation_folder"))
 

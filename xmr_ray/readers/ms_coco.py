@@ -10,9 +10,9 @@ from pydantic import NonNegativeInt
 from xmr_ray.component import Component
 from xmr_ray.corpus.source import RawSource
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import bytes_of
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.types import Split
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class MsCocoReader(Component):
         logger.info("images read kept=%d %s", len(split_of), " ".join(f"{key}={number}" for key, number in left_out.items()))
         train = [image_id for image_id, split in split_of.items() if split == "train"]
         if self.carve_validation:
-            split_of |= draw_splits(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
+            split_of |= draw_split_of(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
         return split_of
 
     def _pairs(self, images: Mapping[int, _Image], labels: Mapping[int, set[int]] | None, split_of: Mapping[int, Split]) -> Iterator[RawPair]:

@@ -15,10 +15,10 @@ from xmr_ray.component import Component
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.source import RawSource, Source, fingerprint
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import LineFile, bytes_of, lines_of
 from xmr_ray.readers.listing import names_and_samples
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.storage import absolute, digest_bytes, join, list_names
 from xmr_ray.types import SPLITS, FeatureDtype, Split
 
@@ -210,7 +210,7 @@ class NusWideReader(Component):
         split_of = {int(i): SPLIT_OF_PART[PARTS[images.part_N[i]]] for i in np.flatnonzero(kept_N)}
         train = [i for i, split in split_of.items() if split == "train"]
         if self.carve_validation:
-            split_of |= draw_splits(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
+            split_of |= draw_split_of(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
         return split_of
 
     def _feature_source(

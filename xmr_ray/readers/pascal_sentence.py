@@ -8,10 +8,10 @@ from pydantic import NonNegativeInt
 from xmr_ray.component import Component
 from xmr_ray.corpus.source import RawSource
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import lines_of
 from xmr_ray.readers.pascal_voc import CLASSES, number_of_id
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.storage import join, list_names
 from xmr_ray.types import Split
 
@@ -52,7 +52,7 @@ class PascalSentenceReader(Component):
             if stems[0] != stems[1]:
                 raise ReaderError(f"{texts}: {min(stems[0] ^ stems[1])!r} has only one of image and sentences; complete or remove it")
             names = {number_of_id(stem, where=texts): stem for stem in stems[0]}
-            split_of = draw_splits(names, counts, seed=self.seed, where=texts)
+            split_of = draw_split_of(names, counts, seed=self.seed, where=texts)
             for number in sorted(names):
                 path = join(texts, f"{names[number]}.txt")
                 sentences = [line for line in lines_of(path, encoding=self.encoding) if line]

@@ -9,10 +9,10 @@ from pydantic import NonNegativeInt
 from xmr_ray.component import Component
 from xmr_ray.corpus.source import RawSource
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import bytes_of, lines_of, text_of
 from xmr_ray.readers.markup import parse_xml
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.storage import join
 from xmr_ray.types import SPLITS, Split
 
@@ -91,7 +91,7 @@ class PascalVocReader(Component):
         logger.info("images read kept=%d without_text=%d", len(split_of), num_untagged)
         ids = {number_of_id(name, where=self.folder): name for name, split in split_of.items() if split == "train"}
         if self.carve_validation:
-            drawn = draw_splits(ids, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
+            drawn = draw_split_of(ids, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
             split_of |= {ids[key]: split for key, split in drawn.items()}
         pairs = self._pairs(split_of, texts)
         return raw_source(self, pairs, class_names=CLASSES, multi_label=True, source=self.source, paths=("folder", "texts"))

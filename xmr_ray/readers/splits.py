@@ -1,6 +1,6 @@
 """Which row of an outside dataset belongs to which split: by a word of its own, or drawn by a hash."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,30 @@ def drawn_splits(num_rows: int, *, num_validation: int, num_test: int, seed: int
     order_N = np.argsort(hash_rows(np.arange(num_rows), seed=seed), kind="stable")
     test, validation, train = np.split(order_N, [num_test, num_test + num_validation])
     return {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
+
+
+def draw_split_of(keys: Iterable[int], counts: Mapping[Split, int], *, seed: int, where: str) -> dict[int, Split]:
+    """Which split every key goes to: `counts` of them to the splits named there, in that order, all others to train.
+
+    The order depends on key and seed alone, so who is drawn does not change much when a few keys come or go.
+
+    Raises:
+        ReaderError: nothing would be left to train on.
+
+    >>> sorted(draw_split_of(range(5), {"test": 2}, seed=0, where="x").values())
+    ['test', 'test', 'train', 'train', 'train']
+    """
+    given_N = np.array(list(keys), dtype=np.int64)
+    ordered: list[int] = given_N[np.argsort(hash_rows(given_N, seed=seed), kind="stable")].tolist()
+    wanted = sum(counts.values())
+    if wanted and wanted >= len(ordered):
+        raise ReaderError(f"{where}: {dict(counts)} drawn from {len(ordered)} leaves nothing to train on; ask for fewer")
+    split_of: dict[int, Split] = dict.fromkeys(ordered, "train")
+    start = 0
+    for split, number in counts.items():
+        split_of.update(dict.fromkeys(ordered[start : start + number], split))
+        start += number
+    return split_of
 
 
 def hash_rows(rows: Ids, *, seed: int) -> NDArray[np.uint64]:

@@ -17,10 +17,10 @@ from xmr_ray.component import Component
 from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.corpus.source import RawSource, Source, fingerprint
 from xmr_ray.errors import ReaderError
-from xmr_ray.readers.draw import draw_splits
 from xmr_ray.readers.lines import bytes_of, lines_of
 from xmr_ray.readers.markup import parse_xml
 from xmr_ray.readers.raw_pairs import RawPair, raw_source
+from xmr_ray.readers.splits import draw_split_of
 from xmr_ray.storage import digest_bytes, join
 from xmr_ray.types import SPLITS, FeatureDtype, Split
 
@@ -94,7 +94,7 @@ class WikipediaReader(Component):
         if not self.carve_validation:
             return entries
         train = [entry.pair_id for entry in entries if entry.split == "train"]
-        drawn = draw_splits(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
+        drawn = draw_split_of(train, {"validation": self.carve_validation}, seed=self.seed, where="carve_validation")
         return [entry._replace(split=drawn.get(entry.pair_id, entry.split)) for entry in entries]
 
     def _feature_source(self, entries: list[_Entry], names: tuple[str, ...]) -> Source:

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -56,8 +57,8 @@ def build_report(
     """
     settings = settings or ReportSettings()
     experiment = read_experiment(experiment_path)
-    arms, spaces = summarise_arms(experiment, settings), space_rows(experiment, settings)
-    described, purchase_spaces = diagnostics_rows(experiment, settings), _purchase_spaces(experiment, settings)
+    arms, described = summarise_arms(experiment, settings), diagnostics_rows(experiment, settings)
+    purchase_spaces = _purchase_spaces(experiment, settings)
     figures = figure_files(_panels(experiment, arms, settings), axis=settings.label_axis) | space_files(purchase_spaces)
     page = _render(
         settings=settings,
@@ -65,25 +66,31 @@ def build_report(
         corpus=corpus.schema,
         command=command,
         arms=arms,
-        spaces=spaces,
+        spaces=space_rows(experiment, settings),
         sentences=headline.headline(arms, settings),
         figures={name: {form: _png(data) for form, data in forms.items()} for name, forms in figures.items()},
         colours=[arm_colours(None if arm.arm == settings.full_arm else position) for position, arm in enumerate(arms)],
-        chance=chance_level(test_labels) if test_labels is not None and len(test_labels) else None,
-        held_out=max(
-            (finished.num_held_out for run in experiment.runs for finished in run.finished if finished.num_held_out is not None), default=None
-        ),
-        has_test=corpus.num_pairs("test") > 0,
-        used_spaces=sorted({finished.space for run in experiment.runs for finished in run.finished}),
         runs=run_rows(experiment, settings),
         stages=stage_rows(experiment, settings),
         described=described,
         diagnostics=used_columns(described),
         purchase_spaces=purchase_spaces,
+        **_measured_on(experiment, corpus, test_labels),
         **_galleries(experiment, arms, corpus, test_labels, settings),
     )
-    tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, spaces, described)}
+    tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, space_rows(experiment, settings), described)}
     return _write(storage.join(experiment.path, "report"), page, figures, tables)
+
+
+def _measured_on(experiment: Experiment, corpus: PairedCorpus, test_labels: LabelSet | None) -> dict[str, Any]:
+    """On which pairs and in which spaces retrieval was measured, and what chance would reach there."""
+    finished = [done for run in experiment.runs for done in run.finished]
+    return {
+        "chance": chance_level(test_labels) if test_labels is not None and len(test_labels) else None,
+        "held_out": max((done.num_held_out for done in finished if done.num_held_out is not None), default=None),
+        "has_test": corpus.num_pairs("test") > 0,
+        "used_spaces": sorted({done.space for done in finished}),
+    }
 
 
 def _write(folder: str, page: str, figures: Mapping[str, Mapping[str, bytes]], tables: Mapping[str, bytes]) -> str:

@@ -73,6 +73,12 @@ _COLUMNS = (
         ("label_distance",),
         "{}",
     ),
+    Column(
+        "image's\nshare",
+        "the image's share of the uncertainty within the modalities, the text has the rest; below it that of the pool.",
+        ("image_share", "pool_image_share"),
+        "{} ({})",
+    ),
     *(
         Column(
             part,
@@ -125,7 +131,7 @@ def _mean(contents: Sequence[Mapping[str, Any]], name: str) -> float:
 def _write(name: str, value: float) -> str:
     if name in ("cells_touched", "num_cells"):
         return f"{value:,.0f}"
-    if name.startswith("share_"):
+    if name.startswith("share_") or name.endswith("image_share"):
         return percent(value)
     if name.startswith("z_"):
         return signed(value, 2)

@@ -38,12 +38,16 @@ class DrawnIds:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is known of the drawn pairs, ascending by id: points, stage 1's probabilities, and parts of informativeness by name."""
+    """What is known of the drawn pairs, ascending by id: points, stage 1's probabilities, and parts of informativeness by name.
+
+    `image_share_K` is the image's share of the variance inside the modalities, None where no Gaussian heads told it.
+    """
 
     pair_ids_K: Ids
     points_KD: Floats
     probabilities_KC: Floats
     parts: Mapping[str, Doubles]
+    image_share_K: Doubles | None = None
 
     def rows(self, pair_ids: Ids) -> Ints:
         """Rows of these ids, all of which were drawn."""
@@ -108,7 +112,8 @@ def describe(drawn: DrawnIds, sample: Sample, counts: CellCounts, *, labels_C: I
         `mmd_squared` of everything bought against the pool, the kernel as wide as the pool's median distance.
         `mean_cosine` within the batch and `pool_cosine` within the pool's sample.
         `label_distance` of the labels bought before from what is predicted of the pool.
-        For each part `share_<part>` and `z_<part>`, see `part_shares`.
+        For each part `share_<part>` and `z_<part>`, see `part_shares`; `image_share` of the batch and `pool_image_share` are the image's mean
+        share of the variance inside the modalities, the text's is the rest to 1.
     """
     pool_XD, held_HD, batch_nD = (sample.points_KD[sample.rows(ids)] for ids in (drawn.pool_X, drawn.held_H, drawn.batch_n))
     found = {
@@ -120,10 +125,16 @@ def describe(drawn: DrawnIds, sample: Sample, counts: CellCounts, *, labels_C: I
         "mean_cosine": mean_cosine(batch_nD),
         "pool_cosine": mean_cosine(pool_XD),
         "label_distance": label_distance(labels_C, sample.probabilities_KC[sample.rows(drawn.pool_X)]),
+        "image_share": _mean_share(sample, drawn.batch_n),
+        "pool_image_share": _mean_share(sample, drawn.pool_X),
     }
     batch = {name: values[sample.rows(drawn.batch_n)] for name, values in sample.parts.items()}
     pool = {name: values[sample.rows(drawn.pool_X)] for name, values in sample.parts.items()}
     return {name: value for name, value in found.items() if value is not None} | part_shares(batch, pool, weights=weights)
+
+
+def _mean_share(sample: Sample, pair_ids: Ids) -> float | None:
+    return None if sample.image_share_K is None or not len(pair_ids) else float(sample.image_share_K[sample.rows(pair_ids)].mean())
 
 
 def kl_divergence(some_M: Ints, all_M: Ints) -> float | None:

@@ -15,13 +15,15 @@ from xmr_ray.networks.match import fuse_pair
 from xmr_ray.types import Floats
 
 PARTS = ("intra", "inter", "class")
+IMAGE_SHARE = "image_share"
 
 
 class GaussianScores(NamedTuple):
-    """Scores (B,) and the mean (B, D) of the fused Gaussian of each pair."""
+    """Scores (B,), the image's share (B,) of the variance inside the modalities, and the mean (B, D) of the fused Gaussian of each pair."""
 
     intra_B: NDArray[np.float64]
     inter_B: NDArray[np.float64]
+    image_share_B: NDArray[np.float64]
     fused_mean_BD: Floats
 
 
@@ -37,5 +39,6 @@ def score_gaussians(heads: GaussianHeads, image_BD: torch.Tensor, text_BD: torch
     fused = fuse_pair(pair)
     intra_B = fused.inside_BD.sum(dim=1).log()
     inter_B = 1.0 - heads.match_probability(pair) if heads.config.inter == "match" else fused.between_BD.sum(dim=1)
-    intra, inter = (part.double().cpu().numpy() for part in (intra_B, inter_B))
-    return GaussianScores(intra, inter, fused.mean_BD.float().cpu().numpy())
+    image_share_B = pair.image_variance_BD.sum(dim=1) / (pair.image_variance_BD + pair.text_variance_BD).sum(dim=1)
+    intra, inter, image_share = (part.double().cpu().numpy() for part in (intra_B, inter_B, image_share_B))
+    return GaussianScores(intra, inter, image_share, fused.mean_BD.float().cpu().numpy())

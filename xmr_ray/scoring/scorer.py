@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from xmr_ray.networks.round import RoundNetworks
-from xmr_ray.scoring.informativeness import GaussianScores, score_gaussians
+from xmr_ray.scoring.informativeness import IMAGE_SHARE, GaussianScores, score_gaussians
 from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs
 from xmr_ray.scoring.uncertainty import MEASURES
 from xmr_ray.types import Floats, PairBatch, ScoreBlock
@@ -23,7 +23,7 @@ class PairScorer:
         """Every measure, the label probabilities of stage 1, and both towers' embeddings and class probabilities.
 
         `class` is the entropy of the labels under the name that it has as a part of informativeness. Networks with Gaussian heads add the
-        other parts, `intra` and `inter`, and the mean of the fused Gaussian.
+        other parts, `intra` and `inter`, the image's share of the variance inside the modalities, and the mean of the fused Gaussian.
 
         Raises:
             StrategyError: a score is not finite; the pair is named.
@@ -35,8 +35,8 @@ class PairScorer:
         columns["class"] = columns["entropy"]
         gaussians = [part[2] for part in parts if part[2] is not None]
         if gaussians:
-            intra_B, inter_B, towers[FUSED_MEAN] = (np.concatenate(values) for values in zip(*gaussians, strict=True))
-            columns |= {"intra": intra_B, "inter": inter_B}
+            intra_B, inter_B, image_share_B, towers[FUSED_MEAN] = (np.concatenate(values) for values in zip(*gaussians, strict=True))
+            columns |= {"intra": intra_B, "inter": inter_B, IMAGE_SHARE: image_share_B}
         return ScoredPairs(ScoreBlock(batch.pair_ids_B, columns), probabilities_BC, towers)
 
     def _slices(self, batch: PairBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

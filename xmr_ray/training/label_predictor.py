@@ -106,9 +106,9 @@ def fit_label_predictor(
     others = None if unlabelled is None or settings.unlabelled == "none" else UnlabelledRows(unlabelled, bought.rows.pair_ids_N)
     warm = previous if validation is not None else None
     curves = [_checked(settings, part, held_out, context, name=k, others=others, previous=warm) for k, (part, held_out) in enumerate(trials)]
-    steps, calibration, logits, labels_BC = settings.steps, None, None, None
-    if curves:
-        labels_BC = torch.cat([held_out.labels_LC for _, held_out in trials])
+    steps, calibration, logits = settings.steps, None, None
+    labels_BC = torch.cat([held_out.labels_LC for _, held_out in trials]) if trials else None
+    if labels_BC is not None:
         pooled = [LabelLogits(*(torch.cat(heads) for heads in zip(*at_check, strict=True))) for at_check in zip(*curves, strict=False)]
         candidates = [_calibrate(settings, logits, labels_BC, context) for logits in pooled]
         for step, candidate in zip(_check_steps(settings), candidates, strict=False):

@@ -89,10 +89,9 @@ def fit_round(
 ) -> RoundFit:
     """Fit both networks on what was bought; an interrupted fit goes on from its checkpoint and ends with the same weights.
 
-    With `heads` the Gaussian heads are fitted on the finished common space; they take seconds and have no checkpoint of their own.
-
-    Every rank calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was. `previous` are the
-    networks of the round before; they are looked at only with `config.warm_start`.
+    With `heads` the Gaussian heads are fitted on the finished common space; they take seconds and have no checkpoint of their own. Every rank
+    calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was. `previous` are the networks of the
+    round before; they are looked at only with `config.warm_start`.
 
     Raises:
         LedgerError: nothing was bought, or an id is not in its split.
