@@ -5,6 +5,7 @@ import pytest
 from xmr_ray import cli
 from xmr_ray.cluster.labelling import LabelStatus
 from xmr_ray.label_cli import WAITING, waiting_content, waiting_lines
+from xmr_ray.stopping import EXIT_CODES
 
 FILES = LabelStatus("ascmr-s1", "ascmr", 1, 50, 2, 1, 3, 20, "/runs/x/ascmr-s1/rounds/001/to_label/index.html")
 SERVER = LabelStatus("ascmr-s1", "ascmr", 1, 50, 2, 1, 3, 20, "http://localhost:8080")
@@ -22,7 +23,7 @@ def test_who_waits_says_for_what_where_and_how_to_go_on():
 
 
 def test_a_run_that_waits_has_an_exit_code_of_its_own():
-    assert WAITING not in {code for _, code in cli.EXIT_CODES}
+    assert WAITING not in {code for _, code in EXIT_CODES}
     assert f"{WAITING} a run waits for answers" in cli.__doc__
 
 

@@ -8,8 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,7 @@ from xmr_ray import __version__, config, storage
 from xmr_ray.corpus.check import check_corpus
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import has_truth, open_truth
-from xmr_ray.errors import AnnotatorError, ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
+from xmr_ray.errors import ConfigError, CorpusError
 from xmr_ray.label_cli import WAITING, label_app, waiting_content, waiting_lines
 from xmr_ray.options import (
     ConfigOption,
@@ -40,23 +39,12 @@ from xmr_ray.report.live import round_bar
 from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
 from xmr_ray.step_cli import evaluate, score, train
-from xmr_ray.stopping import TERMINATED, Stopper
+from xmr_ray.stopping import Stopper, exit_codes
 from xmr_ray.tune_cli import tune
 
 if TYPE_CHECKING:
     from xmr_ray.config import ArmRun
     from xmr_ray.loop.state import LoopState
-
-EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
-    (ConfigError, 2),
-    (CorpusError, 3),
-    (RunError, 4),
-    (LedgerError, 4),
-    (ResourceError, 5),
-    (StorageError, 6),
-    (AnnotatorError, 8),
-    (XmrError, 1),
-)
 
 _stopper = Stopper()
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -212,22 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its documented code."""
     _set_up_logging()
     signal.signal(signal.SIGTERM, _stopper)
-    with _exit_codes():
+    with exit_codes(_stopper):
         app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except XmrError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-    except SystemExit as ended:
-        if ended.code not in {TERMINATED, int(signal.SIGTERM)}:  # while Ray starts, its own handler ends a process with the number of the signal
-            raise
-        Console(stderr=True, soft_wrap=True).print("terminated: what was bought and finished is on disk; the same command goes on from there")
-        sys.exit(TERMINATED)
 
 
 def _set_up_logging() -> None:

@@ -4,13 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 import ray
 
 from xmr_ray.cluster import set_environment
-from xmr_ray.cluster.session import open_session
+from xmr_ray.cluster.session import kept_signals, open_session
 from xmr_ray.config import Resources
 
 pytestmark = pytest.mark.ray
@@ -88,3 +89,24 @@ def test_no_ray_at_the_address_is_told():
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert "no Ray at address '127.0.0.1:9'" in done.stdout, done.stderr
+
+
+def test_handlers_of_signals_that_ray_sets_do_not_stay():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with kept_signals():
+        for number in before:
+            signal.signal(number, lambda *_: None)
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_where_no_handler_may_be_set_none_is_put_back():
+    def in_a_thread():
+        with kept_signals():
+            return "done"
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(in_a_thread).result() == "done"
+
+
+def test_an_open_session_leaves_sigterm_to_the_driver(session):
+    assert getattr(signal.getsignal(signal.SIGTERM), "__module__", None) != "ray._private.worker"

@@ -147,10 +147,8 @@ def train_round(job: TrainJob, placement: Placement) -> None:
     try:
         with kept_signals(), _quiet():
             trainer.fit()
-    except SystemExit as ended:
-        if ended.code == 0:  # how Ray answers Ctrl-C while workers train
-            raise KeyboardInterrupt from ended
-        raise
+    except SystemExit as ended:  # what Ray makes of Ctrl-C while workers train: it would end the driver with 0 or 1
+        raise KeyboardInterrupt from ended
     except ray.train.TrainingFailedError as error:
         raise next(map(unwrap, getattr(error, "worker_failures", {}).values()), error) from error
 

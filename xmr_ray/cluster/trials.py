@@ -33,7 +33,7 @@ from xmr_ray.tuning.records import Overrides, TrialRecord, digest_of, read_recor
 from xmr_ray.tuning.settings import TuneSettings
 from xmr_ray.types import FeatureDtype, LabelSet, Selection, Split, TrainedNetworks
 
-_FIRST_ROUND = ("selection.parquet", "labels.parquet", "networks/networks.pt", "networks/training.json", "report.json")
+_FIRST_ROUND = ("selection.parquet", "labels.parquet", "networks/networks.sha256", "networks/networks.pt", "networks/training.json", "report.json")
 """What a finished first round is made of; its report comes last, since it says that the rest is there."""
 
 

@@ -2,7 +2,7 @@
 
 <run>/config.yaml            resolved configuration and its fingerprint; written first, never changed
      /choices.json           what `auto` chose on this machine; reused on resume
-     /lock                   held by the process that works on the run
+     /lock                   held by the process that works on the run; in an object store its lease.json
      /rounds/003/            one folder a round, see `RoundDirectory`
 """
 
