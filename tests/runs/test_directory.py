@@ -84,8 +84,7 @@ def test_no_flipped_bit_of_a_report_or_configuration_is_believed(tmp_path, name)
         try:
             told = place.read_report() if name == "report.json" else run.begin("a: 1\n", "f" * 64)
         except RunError as error:
-            assert name in str(error)
-            refused += 1
+            refused += name in str(error)
         else:  # white space, or the name of the seal
             assert name == "config.yaml" or {key: told[key] for key in ("round", "map")} == {"round": 3, "map": {"1": 0.25, "10": 0.5}}
     assert refused > 0.7 * 8 * len(data)
