@@ -15,7 +15,7 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.runs.directory import RunDirectory
 
-READER = {"kind": "synthetic", "num_train": 3000, "num_validation": 0, "num_test": 400, "image_dim": 24, "text_dim": 16, "num_classes": 5}
+READER = {"kind": "synthetic", "num_train": 1500, "num_validation": 0, "num_test": 400, "image_dim": 24, "text_dim": 16, "num_classes": 5}
 RUN = "penalised-s0"
 LOCAL = {"score", "index"}
 ROOT = Path(__file__).parents[2]
@@ -42,8 +42,8 @@ def experiment(folder, corpus, *, num_workers):
         "corpus": {"path": str(corpus)},
         "budget": {"total": 40, "seed_pairs": 20, "per_round": 20},
         "arms": {"penalised": {"strategy": {"kind": "ascmr", "variant": "penalised"}}},
-        "training": {"label_predictor": {"steps": 300}, "common_space": {"steps": 400}, "num_workers": num_workers, "checkpoint_every": 1},
-        "scoring": {"num_actors": 2, "neighbours": {"kind": "hnsw", "points_per_shard": 1000}, "cell_space": "fused", "index_actors": 2},
+        "training": {"label_predictor": {"steps": 60}, "common_space": {"steps": 60}, "num_workers": num_workers, "checkpoint_every": 1},
+        "scoring": {"num_actors": 2, "neighbours": {"kind": "hnsw", "points_per_shard": 500}, "cell_space": "fused", "index_actors": 2},
     }
 
 
@@ -102,7 +102,7 @@ def prepare(place, address):
             place.whole[step] = json.loads(kept.read_text())
             continue
         driver = start(place, folder, step, address)
-        if driver.wait(timeout=400):
+        if driver.wait(timeout=1200):
             raise RuntimeError(f"the uninterrupted {step} failed:\n" + Path(driver.log).read_text()[-3000:])
         kept.write_text(json.dumps(results_of(folder, step)))
         place.whole[step] = json.loads(kept.read_text())
