@@ -9,10 +9,11 @@ DEV_STAMP := $(VENV)/.installed-dev
 INTEGRATION := .venv-integration
 LABEL_STUDIO := .venv-label-studio
 MOTO := .venv-moto
+SEED ?= 0
 PYTEST = $(BIN)/python -m pytest -q --cov=xmr_ray --cov-report=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-integration fast check lint format clean
+.PHONY: help venv demo test test-integration faults fast check lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,10 @@ test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage; tho
 test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
 	XMR_LABEL_STUDIO_PYTHON=$(CURDIR)/$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(CURDIR)/$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
 
+faults: $(DEV_STAMP)  ## the long gear of the fault runner, from where it stopped: 1,000 schedules of the loop, 20 on real clusters
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/faults/loop_faults.py --schedules 1000 --seed $(SEED) --progress .faults/loop.jsonl
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/faults/cluster_faults.py --schedules 20 --seed $(SEED) --progress .faults/cluster.jsonl
+
 fast: $(DEV_STAMP)  ## the tests that start no other processes
 	$(BIN)/python -m pytest -q -n 2 -m "not ray and not slow and not integration"
 
@@ -49,7 +54,7 @@ format: $(DEV_STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and all caches; runs/ and corpora/ stay
-	rm -rf $(VENV) $(INTEGRATION) $(LABEL_STUDIO) $(MOTO) build dist *.egg-info .coverage .coverage.* .ray-tests.log htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(INTEGRATION) $(LABEL_STUDIO) $(MOTO) build dist *.egg-info .coverage .coverage.* .ray-tests.log .faults htmlcov .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find xmr_ray tests jobs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

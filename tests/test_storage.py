@@ -257,3 +257,22 @@ def test_digests_equal_hashlib(tmp_path, num_bytes):
     data, path = b"x" * num_bytes, tmp_path / "data"
     path.write_bytes(data)
     assert storage.digest_bytes(data) == storage.digest_file(str(path)) == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("remove", ["remove_file", "remove_folder"])
+def test_what_cannot_be_removed_is_named(tmp_path, monkeypatch, remove):
+    path = tmp_path / "x"
+    path.mkdir() if remove == "remove_folder" else path.write_text("")
+
+    class Stuck:
+        get_file_info = staticmethod(lambda inner: storage.fs.LocalFileSystem().get_file_info(inner))
+
+        @staticmethod
+        def delete_dir(_):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+        delete_file = delete_dir
+
+    monkeypatch.setattr(storage, "resolve", lambda given: (Stuck, given))
+    with pytest.raises(StorageError, match=r"x: cannot be removed .*Permission denied.*start again"):
+        getattr(storage, remove)(str(path))

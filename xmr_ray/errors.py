@@ -10,6 +10,7 @@
     ├── RetrievalError       embeddings that cannot be ranked
     ├── RunError             a run directory: locked, foreign, or of another configuration
     │   └── CheckpointError  networks on disk that cannot be loaded
+    ├── TrainingError        a fit whose loss or weights are no numbers any more
     ├── ResourceError        what is asked of the cluster could stall or does not exist
     └── StorageError         reading or writing failed
 
@@ -55,6 +56,10 @@ class RunError(XmrError):
 
 class CheckpointError(RunError):
     """Networks on disk cannot be loaded."""
+
+
+class TrainingError(XmrError):
+    """A fit cannot go on: its loss or its weights are not finite."""
 
 
 class ResourceError(XmrError):

@@ -230,7 +230,7 @@ def _temporary(path: str) -> str:
 def _discard(path: str) -> None:
     try:
         remove_file(path)
-    except StorageError:  # the first error is the one to tell
+    except (OSError, pa.ArrowException, StorageError):  # the first error is the one to tell
         return
 
 

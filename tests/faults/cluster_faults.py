@@ -43,7 +43,7 @@ SCHEDULES = (
     ("driver", "evaluate"),
     ("writer", "embed"),
 )
-LIMIT_S = 400.0
+LIMIT_S = 900.0  # a busy machine is slow, not wrong
 
 
 def play(cluster, place, what, step, *, seed):

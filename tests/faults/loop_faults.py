@@ -85,7 +85,7 @@ def play(case, folder, expected):
         else:
             met(outcome_of(try_once(case, folder, fault, restore_receipts=story.restore_receipts), folder), fault, folder, story)
     for _ in range(MOST_ATTEMPTS):
-        if go_on(case, folder, story) and (found := read_results(folder, story)) is not None:
+        if go_on(case, folder, story) and (found := read_results(case, folder, story)) is not None:
             compare(story, found, expected, folder)
             return story
         if any("broken" in line for line in story.wrong):
@@ -129,8 +129,8 @@ def go_on(case, folder, story):
     return outcome.kind == "done"
 
 
-def read_results(folder, story):
-    outcome = outcome_of(in_child(lambda _: results_of(folder), folder), folder)
+def read_results(case, folder, story):
+    outcome = outcome_of(in_child(lambda _: results_of(case, folder), folder), folder)
     if outcome.kind == "done":
         return json.loads(outcome.message)
     if outcome.kind != "refused" or not mend(story, outcome.message, f"{folder}/run"):
@@ -224,9 +224,10 @@ def main():
     def whole(strategy, people):
         folder = f"{root}/whole-{strategy}-{people}"
         Path(folder).mkdir()
-        outcome = outcome_of(try_once(Case("whole", strategy, people, ()), folder), folder)
+        case = Case("whole", strategy, people, ())
+        outcome = outcome_of(try_once(case, folder), folder)
         assert outcome.kind == "done", outcome.message
-        return read_results(folder, Story()), outcome.moments
+        return read_results(case, folder, Story()), outcome.moments
 
     def run(index):
         case = case_of(options.seed, index, lambda strategy, people: whole(strategy, people)[1])

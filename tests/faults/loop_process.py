@@ -153,7 +153,7 @@ def attempt(case, folder, moments, *, restore_receipts):
             answer_half(run, book, moments)
 
 
-def results_of(folder):
+def results_of(case, folder):
     """What must be equal, and proof that every file is whole; raises `XmrError` naming the first that is not."""
     rounds = []
     for place in RunDirectory(f"{folder}/run").rounds():
@@ -166,7 +166,9 @@ def results_of(folder):
         told["selection"] = None if selection is None else selection.pair_ids_n.tolist()
         told["labels"] = [[pair_id, row.tolist()] for pair_id, row in zip(receipt.labels.pair_ids_L.tolist(), rows, strict=True)]
         rounds.append(told)
-    RunDirectory(f"{folder}/run").begin(Path(f"{folder}/run/config.yaml").read_text().split("\n", 2)[2], "f" * 64)
+    RunDirectory(f"{folder}/run").begin(f"strategy: {case.strategy}\n", "f" * 64)
+    if f"strategy: {case.strategy}\n" not in Path(f"{folder}/run/config.yaml").read_text(errors="replace"):
+        raise AssertionError("a damaged configuration was believed")
     read_json(f"{folder}/run/choices.json")
     return rounds
 

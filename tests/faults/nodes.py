@@ -80,8 +80,12 @@ class LocalCluster:
         return [node for node in self._cluster.worker_nodes if [pid for pid in self.workers("ray::", [node]) if not idle(pid)]]
 
     def kill(self, pid):
-        title = psutil.Process(pid).name()
-        os.kill(pid, signal.SIGKILL)
+        """What was killed; None if it had ended by itself."""
+        try:
+            title = " ".join(psutil.Process(pid).cmdline()).strip()
+            os.kill(pid, signal.SIGKILL)
+        except (psutil.Error, ProcessLookupError):
+            return None
         return f"{title} {pid}"
 
     def kill_node(self, node):

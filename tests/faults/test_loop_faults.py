@@ -48,7 +48,7 @@ def whole(name):
     case = loop_faults.Case("whole", "entropy", False, ())
     os.mkdir(f"{{root}}/whole-{{name}}")
     outcome = loop_process.outcome_of(loop_process.try_once(case, f"{{root}}/whole-{{name}}"), f"{{root}}/whole-{{name}}")
-    return loop_faults.read_results(f"{{root}}/whole-{{name}}", loop_faults.Story()), outcome.moments
+    return loop_faults.read_results(case, f"{{root}}/whole-{{name}}", loop_faults.Story()), outcome.moments
 expected, moments = whole("sound")
 {broken}
 told = []

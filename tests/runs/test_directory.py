@@ -54,6 +54,16 @@ def test_an_edited_configuration_is_told(tmp_path):
         RunDirectory(str(tmp_path)).fingerprint()
 
 
+def test_a_configuration_cut_short_anywhere_is_refused(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    run.begin("a: 1\nb: 2\n", "f" * 64)
+    data = (tmp_path / "config.yaml").read_bytes()
+    for length in range(len(data)):
+        (tmp_path / "config.yaml").write_bytes(data[:length])
+        with pytest.raises(RunError, match=r"config\.yaml|another configuration"):
+            run.begin("a: 1\nb: 2\n", "f" * 64)
+
+
 def test_a_choice_is_made_once(tmp_path):
     run = RunDirectory(str(tmp_path))
     assert run.choice("training.num_workers", 0) == 0

@@ -109,3 +109,25 @@ def test_folders_that_were_not_made_are_named(tmp_path, scored):
     write_scored(str(tmp_path), DESCRIPTOR, scored, dtype="f16", version="v1")
     with pytest.raises(StorageError, match=r"density/train-000003\.parquet"):
         read_scores(str(tmp_path), DESCRIPTOR, ("density",))
+
+
+@pytest.mark.parametrize(("key", "value"), [(b"dtype", b"f36"), (b"width", b"8x"), (b"dtype", None)])
+def test_embeddings_whose_description_is_damaged_are_named(tmp_path, scored, key, value):
+    write_scored(str(tmp_path), DESCRIPTOR, scored, dtype="f16", version="v1")
+    path = file_of(str(tmp_path), "embeddings", DESCRIPTOR)
+    table = storage.read_table(path)
+    kept = {name: text for name, text in table.schema.field("image_embedding").metadata.items() if name != key}
+    field = table.schema.field("image_embedding").with_metadata(kept | ({key: value} if value else {}))
+    storage.write_table(path, table.cast(table.schema.set(table.schema.get_field_index("image_embedding"), field)), compression="none")
+    with pytest.raises(StorageError, match=r"train-000003\.parquet: damaged, column 'image_embedding' says dtype"):
+        read_matrices(str(tmp_path), "embeddings", DESCRIPTOR, EMBEDDINGS)
+
+
+def test_a_score_that_was_changed_is_refused(tmp_path, scored):
+    write_scored(str(tmp_path), DESCRIPTOR, scored, dtype="f16", version="v1")
+    path = file_of(str(tmp_path), "scores", DESCRIPTOR)
+    table = storage.read_table(path)
+    storage.write_table(path, table.set_column(table.column_names.index("margin"), "margin", pa.array([0.5] * 5)).cast(table.schema))
+    with pytest.raises(StorageError, match=r"train-000003\.parquet: damaged, column 'margin' is not what was written"):
+        read_scores(str(tmp_path), DESCRIPTOR, ("margin",))
+    assert list(read_scores(str(tmp_path), DESCRIPTOR, ("entropy",)).columns) == ["entropy"]

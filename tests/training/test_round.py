@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.errors import CheckpointError, ConfigError, LedgerError
+from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, TrainingError
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
 from xmr_ray.training.ranks import Ranks
@@ -297,3 +297,26 @@ def test_two_processes_with_uneven_streams_agree(tiny_corpus, quick, buy, two_pr
     assert torch.equal(one, other)
     assert torch.isfinite(one).all()
     assert summary["epochs"] == -(-20 * 64 // 600)
+
+
+@pytest.mark.parametrize(("stage", "told"), [("label_predictor", "stage 1: weights .* are not finite"), ("common_space", "the loss is not finite")])
+def test_a_fit_whose_loss_is_no_number_stops_with_the_reason_and_saves_nothing_of_it(tiny_corpus, fit, monkeypatch, stage, told):
+    from xmr_ray.training import stepper
+
+    step, memory, steps = stepper.Stepper.step, Memory(), [0]
+
+    def spoiled(self, loss, progress):
+        steps[0] += 1
+        begun = bool(memory.states) if stage == "common_space" else steps[0] > 3
+        step(self, loss * float("nan") if begun else loss, progress)
+
+    def mean(terms, ranks):
+        found = stepper_mean(terms, ranks)
+        return found * float("nan") if stage == "common_space" and memory.states else found
+
+    stepper_mean = stepper.mean_over_ranks
+    monkeypatch.setattr(stepper.Stepper, "step", spoiled)
+    monkeypatch.setattr("xmr_ray.training.common_space.mean_over_ranks", mean)
+    with pytest.raises(TrainingError, match=told):
+        fit(tiny_corpus, checkpoints=memory)
+    assert len(memory.states) == (0 if stage == "label_predictor" else 1), "the state of stage 1 is sound where only stage 2 went wrong"

@@ -18,7 +18,7 @@ from xmr_ray.errors import CheckpointError, RunError, StorageError
 from xmr_ray.types import Selection
 
 Json = Mapping[str, Any]
-_FINGERPRINT, _SHA256 = b"# fingerprint: ", b"# sha256: "
+_FINGERPRINT, _SHA256 = b"# fingerprint: ", b" sha256: "
 _NEW_CONFIG = "remove it and start again with the configuration that the run had"
 
 
@@ -170,12 +170,12 @@ class RunDirectory:
 
     def fingerprint(self) -> str:
         """The fingerprint that the run was started with; raises `RunError` if the file was edited or damaged."""
-        head, _, rest = storage.read_bytes(self.config).partition(b"\n")
+        head, _, body = storage.read_bytes(self.config).partition(b"\n")
         if not head.startswith(_FINGERPRINT):
             raise RunError(f"{self.config}: the first line is {head!r}, expected '# fingerprint: ...'; this file is not to be edited, {_NEW_CONFIG}")
-        fingerprint = head.removeprefix(_FINGERPRINT).strip().decode(errors="replace")
-        seal, _, body = rest.partition(b"\n")
-        if seal.startswith(_SHA256) and seal != _config_seal(fingerprint, body):
+        written, sealed, seal = head.removeprefix(_FINGERPRINT).strip().partition(_SHA256)
+        fingerprint = written.decode(errors="replace")
+        if not body or (sealed and seal != _config_seal(fingerprint, body)):
             raise RunError(f"{self.config}: edited or damaged, its content is not what was written; {_NEW_CONFIG}")
         return fingerprint
 
@@ -191,11 +191,11 @@ class RunDirectory:
 
 def _headed(config_yaml: str, fingerprint: str) -> bytes:
     body = config_yaml.encode()
-    return b"\n".join([_FINGERPRINT + fingerprint.encode(), _config_seal(fingerprint, body), body])
+    return _FINGERPRINT + fingerprint.encode() + _SHA256 + _config_seal(fingerprint, body) + b"\n" + body
 
 
 def _config_seal(fingerprint: str, body: bytes) -> bytes:
-    return _SHA256 + storage.digest_bytes(fingerprint.encode() + body).encode()
+    return storage.digest_bytes(fingerprint.encode() + body).encode()
 
 
 def read_json(path: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -89,16 +90,23 @@ def _first_difference(expected_B: Ids, found_B: Ids) -> str:
 
 
 def read_matrices(root: str, kind: str, descriptor: Descriptor, columns: Sequence[str]) -> tuple[Ids, dict[str, Floats]]:
-    """Ids (B,) and float32 matrices (B, D) of one descriptor, by column."""
+    """Ids (B,) and float32 matrices (B, D) of one descriptor, by column; raises `StorageError` if the file is damaged."""
     path = file_of(root, kind, descriptor)
     table = storage.read_table(path, ["pair_id", *columns])
     found = {}
     for name in columns:
-        metadata = table.schema.field(name).metadata
-        dtype: FeatureDtype = metadata[b"dtype"].decode()
-        stored = feature_matrix(table[name], dtype=dtype, width=int(metadata[b"width"]), where=f"{path}, {name}")
-        found[name] = widen(stored, dtype)
+        dtype, width = _stored_as(table.schema.field(name), path)
+        found[name] = widen(feature_matrix(table[name], dtype=dtype, width=width, where=f"{path}, {name}"), dtype)
     return table["pair_id"].to_numpy(), found
+
+
+def _stored_as(field: pa.Field, path: str) -> tuple[FeatureDtype, int]:
+    metadata = field.metadata or {}
+    dtype, width = metadata.get(b"dtype", b""), metadata.get(b"width", b"")
+    for known in get_args(FeatureDtype):
+        if dtype == known.encode() and width.isdigit():
+            return known, int(width)
+    raise StorageError(f"{path}: damaged, column {field.name!r} says dtype {dtype!r} and width {width!r}; remove it to have it made again")
 
 
 def _write_matrices(path: str, ids: pa.Array, columns: dict[str, tuple[Floats, FeatureDtype]], version: str) -> None:

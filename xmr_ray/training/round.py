@@ -1,6 +1,7 @@
 """One fit a round: stage 1, labels predicted for the train split, stage 2."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from xmr_ray.component import Settings
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.errors import CheckpointError, ConfigError, LedgerError
+from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, TrainingError
 from xmr_ray.networks import CommonSpace, GaussianHeads, LabelPredictor, NetworkDims
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
@@ -29,6 +30,7 @@ from xmr_ray.types import LabelSet, Split
 
 log = logging.getLogger(__name__)
 _SAVES = 4
+_ADVICE = "check the corpus with `xmr-ray doctor` for features that are no numbers, lower learning_rate, or set training.precision=f32"
 
 
 class TrainingConfig(Settings):
@@ -96,6 +98,7 @@ def fit_round(
     Raises:
         LedgerError: nothing was bought, or an id is not in its split.
         ConfigError: `validation: split` without labels of the validation split.
+        TrainingError: a loss or a weight became NaN or infinite.
         CheckpointError: the saved state, or the networks of the round before, do not fit this configuration.
     """
     _check_labels(config, bought, validation)
@@ -153,7 +156,9 @@ class _Fit:
         return None if self._checkpoints is None else self._checkpoints.latest()
 
     def tell(self, numbers: dict[str, float]) -> None:
-        """Keep and report the numbers of a check or an epoch."""
+        """Keep and report the numbers of a check or an epoch; raises `TrainingError` if the loss is not finite."""
+        if not math.isfinite(numbers.get("loss", 0.0)):
+            raise TrainingError(f"{numbers}: the loss is not finite; {_ADVICE}")
         self.history.append(numbers)
         if self._on_epoch is not None:
             self._on_epoch(numbers)
@@ -166,6 +171,7 @@ class _Fit:
         fit = fit_label_predictor(
             self.config.label_predictor, labelled, self.context, validation=held_out, on_check=self.tell, unlabelled=rows, previous=previous
         )
+        _require_finite(fit.network, "stage 1")
         numbers = self._numbers_of(fit)
         thresholds_C = None
         if fit.held_out_BC is not None and fit.held_out_labels_BC is not None:
@@ -230,16 +236,25 @@ class _Fit:
         save = None if self._checkpoints is None else self._saver(self._checkpoints, stage_1)
         validate = None if held_out is None else _validator(held_out, context)
         space = fit.run(rows, targets, SpaceHooks(self.tell, save, every, validate))
+        _require_finite(space, "stage 2")
         return space, fit.epochs_run
 
     def heads(self, space: CommonSpace) -> GaussianHeads:
         """Gaussian heads on the finished common space."""
         previous = None if self.previous is None else self.previous.heads
-        return fit_heads(self.config.heads, self.corpus, space, self.context, on_epoch=self.tell, previous=previous)
+        heads = fit_heads(self.config.heads, self.corpus, space, self.context, on_epoch=self.tell, previous=previous)
+        _require_finite(heads, "the Gaussian heads")
+        return heads
 
     @staticmethod
     def _saver(checkpoints: Checkpoints, stage_1: State) -> Callable[[State], None]:
         return lambda stage_2: checkpoints.save({"stage_1": stage_1, "stage_2": stage_2})
+
+
+def _require_finite(network: LabelPredictor | CommonSpace | GaussianHeads, stage: str) -> None:
+    for name, weights in network.named_parameters():
+        if not bool(torch.isfinite(weights).all()):
+            raise TrainingError(f"{stage}: weights {name!r} are not finite after training; {_ADVICE}")
 
 
 def _validator(held_out: Labelled, context: FitContext) -> Callable[[CommonSpace], float]:

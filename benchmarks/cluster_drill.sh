@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# A head and three worker nodes on this machine, two jobs through the job API, one node killed with -9 in the middle; logs and metrics are
+# fetched, both runs are compared, and everything that was started is ended by its process id.
+#
+#     benchmarks/cluster_drill.sh [folder]        # `ray` and `python` of the environment; the folder is kept
+#
+# The first job is not disturbed, the second one is; `same: True` at the end says that selections and mAP of both are equal.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+OUT=$(realpath -m "${1:-$(mktemp -d)}")
+TEMP=$(mktemp -d /tmp/xmrd.XXXXXX) # sockets below it have a length limit
+mkdir -p "$OUT"
+
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 RAY_AUTH_MODE=token RAY_AUTH_TOKEN="a-token-of-this-drill-$RANDOM$RANDOM"
+export RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0 OMP_NUM_THREADS=1
+export RAY_health_check_initial_delay_ms=0 RAY_health_check_period_ms=500 RAY_health_check_timeout_ms=500 RAY_health_check_failure_threshold=3
+unset RAY_ADDRESS
+
+free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+below() { for child in $(pgrep -P "$1" || true); do below "$child"; echo "$child"; done; }
+
+PIDS=()
+finish() {
+    for pid in "${PIDS[@]}"; do
+        for one in $(below "$pid") "$pid"; do kill -9 "$one" 2>/dev/null || true; done
+    done
+    rm -rf "$TEMP"
+}
+trap finish EXIT
+
+PORT=$(free_port) DASHBOARD=$(free_port)
+ray start --head --block --num-cpus=0 --port="$PORT" --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD" \
+    --dashboard-agent-listen-port="$(free_port)" --object-store-memory=150000000 --temp-dir="$TEMP" --disable-usage-stats >"$OUT/head.log" 2>&1 &
+PIDS+=($!)
+JOBS=http://127.0.0.1:$DASHBOARD
+for _ in $(seq 60); do ray job list --address "$JOBS" >/dev/null 2>&1 && break; sleep 2; done
+
+for node in 1 2 3; do
+    ray start --block --address="127.0.0.1:$PORT" --node-ip-address=127.0.0.1 --num-cpus=1 --dashboard-agent-listen-port="$(free_port)" \
+        --object-store-memory=150000000 --disable-usage-stats >"$OUT/node-$node.log" 2>&1 &
+    PIDS+=($!)
+done
+VICTIM=${PIDS[-1]}
+
+nodes_alive() {
+    RAY_ADDRESS="127.0.0.1:$PORT" python -c 'import ray; ray.init(log_to_driver=False, logging_level="ERROR"); print(sum(n["Alive"] for n in ray.nodes()))' 2>/dev/null | tail -1
+}
+for _ in $(seq 30); do [ "$(nodes_alive)" = 4 ] && break; sleep 2; done
+echo "nodes alive: $(nodes_alive)"
+
+cat >"$OUT/drill.yaml" <<YAML
+name: drill
+budget: {total: 60, seed_pairs: 20, per_round: 20}
+strategy: {kind: entropy}
+training: {label_predictor: {steps: 60}, common_space: {steps: 60}}
+scoring: {num_actors: 2}
+YAML
+submit() { ray job submit --address "$JOBS" --submission-id "$1" --no-wait --working-dir "$ROOT" -- python jobs/run.py -c "$OUT/drill.yaml" "storage_path=$OUT/$1" >"$OUT/$1.submit.log" 2>&1; }
+state_of() { ray job status --address "$JOBS" "$1" 2>&1 | grep -oE 'SUCCEEDED|FAILED|STOPPED|RUNNING|PENDING' | tail -1; }
+wait_for() {
+    for _ in $(seq 300); do
+        case $(state_of "$1") in SUCCEEDED) return 0 ;; FAILED | STOPPED) ray job logs --address "$JOBS" "$1" | tail -20; return 1 ;; esac
+        sleep 2
+    done
+    return 1
+}
+
+submit whole
+wait_for whole
+submit hurt
+for _ in $(seq 300); do [ -e "$OUT/hurt/drill/entropy-s0/rounds/001/selection.parquet" ] && break; sleep 0.5; done
+for one in $(below "$VICTIM") "$VICTIM"; do kill -9 "$one" 2>/dev/null || true; done
+echo "node with process $VICTIM killed in round 1; job: $(state_of hurt)"
+python - "$TEMP" "$OUT/metrics.txt" <<'PY'
+import json, pathlib, sys, urllib.request
+found = {}
+targets = json.loads(next(pathlib.Path(sys.argv[1]).rglob("prom_metrics_service_discovery.json")).read_text())
+for target in (one for group in targets for one in group["targets"]):
+    try:
+        text = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode()
+    except OSError as error:
+        print(f"metrics of {target}: {error}")
+        continue
+    found[target] = [line for line in text.splitlines() if line.startswith("ray_xmr_ray_")]
+pathlib.Path(sys.argv[2]).write_text("\n".join(line for lines in found.values() for line in lines) + "\n")
+print("metrics:", {target: len(lines) for target, lines in found.items()})
+PY
+wait_for hurt
+ray job logs --address "$JOBS" hurt >"$OUT/hurt.log" 2>&1
+echo "log: $(wc -l <"$OUT/hurt.log") lines, $(grep -c 'step=learn' "$OUT/hurt.log") rounds told; nodes alive: $(nodes_alive)"
+PYTHONPATH=$ROOT python - "$OUT" <<'PY'
+import sys
+from xmr_ray.runs.directory import RunDirectory
+
+def told(name):
+    rounds = RunDirectory(f"{sys.argv[1]}/{name}/drill/entropy-s0").rounds()
+    return [(place.read_selection().pair_ids_n.tolist(), place.read_report()["retrieval"]) for place in rounds]
+
+whole, hurt = told("whole"), told("hurt")
+print(f"rounds: {len(hurt)}; same: {whole == hurt and len(hurt) == 3}")
+sys.exit(whole != hurt)
+PY
