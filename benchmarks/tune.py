@@ -44,9 +44,8 @@ def main():
     print(
         f"trials {len(records)}, finished {len(whole)}, rounds {sum(len(record.curve) for record in records)}, wall with the final runs {wall:.0f} s"
     )
-    print(
-        f"seconds of all trials {spent:.0f}; of {len(records)} whole runs at {mean:.1f} s each {mean * len(records):.0f}; share {spent / mean / len(records):.3f}"
-    )
+    runs = len(records)
+    print(f"seconds of all trials {spent:.0f}; of {runs} whole runs at {mean:.1f} s each {mean * runs:.0f}; share {spent / mean / runs:.3f}")
     rounds, longest = sum(len(record.curve) for record in records), max(len(record.curve) for record in records)
     print(f"rounds of all trials {rounds} of {longest * len(records)}; share {rounds / longest / len(records):.3f}")
     best = next(record for record in records if record.index == told["best"])

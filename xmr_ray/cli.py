@@ -41,7 +41,7 @@ from xmr_ray.report.build import build_report
 from xmr_ray.report.live import round_bar
 from xmr_ray.report.progress import finished_rounds, summary_rows
 from xmr_ray.report.settings import ReportSettings
-from xmr_ray.tune_cli import register as register_tune
+from xmr_ray.tune_cli import tune
 
 if TYPE_CHECKING:
     from xmr_ray.config import ArmRun
@@ -60,7 +60,7 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label_app, name="label")
-register_tune(app)
+app.command()(tune)
 
 
 @app.command()
@@ -206,7 +206,7 @@ def evaluate(
     as_json: JsonOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Evaluate a run's newest networks on the test split, in both directions and every space."""
+    """Evaluate a run's newest networks on the split that measures (the test split), in both directions and every space."""
     experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.runner import evaluate_last, pick
 
@@ -217,7 +217,8 @@ def evaluate(
     if as_json:
         tell({"round": place.index, "retrieval": {space: asdict(report) for space, report in spaces.items()}}, as_json=True)
         return
-    measured_on = "test split" if has_truth(PairedCorpus.open(experiment.corpus.path), "test") else "bought pairs held out"
+    split = experiment.evaluation.split
+    measured_on = f"{split} split" if has_truth(PairedCorpus.open(experiment.corpus.path), split) else "bought pairs held out"
     table = Table("space", "mAP i2t", "mAP t2i", "mAP mean", "mAP@50 i2t", "mAP@50 t2i", title=f"round {place.index}, {measured_on}")
     for space, found in spaces.items():
         values = (found.i2t.map_all, found.t2i.map_all, found.map_mean, found.i2t.map_50, found.t2i.map_50)
@@ -307,8 +308,9 @@ def _dry_run(experiment: config.Experiment, plan: Mapping[str, Any], *, as_json:
 
 def _write_report(experiment: config.Experiment, folder: str, *, command: str) -> str:
     corpus = PairedCorpus.open(experiment.corpus.path)
-    labels = open_truth(corpus, "test") if has_truth(corpus, "test") else None
-    settings = ReportSettings(**experiment.report.model_dump())
+    split = experiment.evaluation.split
+    labels = open_truth(corpus, split) if has_truth(corpus, split) else None
+    settings = ReportSettings(**experiment.report.model_dump(), split=split)
     return build_report(folder, corpus=corpus, test_labels=labels, settings=settings, command=command)
 
 

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.table import Table
 
 from xmr_ray import config, storage
@@ -111,8 +110,3 @@ def _tell_plan(experiment: config.Experiment, *, num_pairs: int, as_json: bool) 
 
 def _command(config_path: str, overrides: list[str] | None) -> list[str]:
     return ["xmr-ray tune -c", config_path, *(overrides or [])]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(tune)

@@ -47,7 +47,7 @@ def build_report(
     Args:
         experiment_path: folder that holds the runs `<arm>-s<seed>/`; runs and rounds may be unfinished.
         corpus: gives captions and thumbnails; it may hold neither.
-        test_labels: true labels of the test split, which mark what was retrieved rightly; None marks nothing.
+        test_labels: true labels of the split that measured, the test split as a rule, which mark what was retrieved rightly; None marks nothing.
         settings: what is shown; the defaults if None.
         command: the command line that made the experiment, shown as it is.
 
@@ -73,7 +73,7 @@ def build_report(
         held_out=max(
             (finished.num_held_out for run in experiment.runs for finished in run.finished if finished.num_held_out is not None), default=None
         ),
-        has_test=corpus.num_pairs("test") > 0,
+        has_test=corpus.num_pairs(settings.split) > 0,
         used_spaces=sorted({finished.space for run in experiment.runs for finished in run.finished}),
         runs=run_rows(experiment, settings),
         stages=stage_rows(experiment, settings),
@@ -139,7 +139,7 @@ def _examples(experiment: Experiment, arms: Sequence[ArmSummary], settings: Repo
     ordered = sorted(arms, key=lambda arm: (arm.arm == settings.full_arm, -arm.final["mean"].mean))
     candidates = [(run, finished) for arm in ordered for run in experiment.of_arm(arm.arm) for finished in reversed(run.finished)]
     for run, finished in candidates if settings.num_queries else []:
-        files = gallery_files(finished.directory)
+        files = gallery_files(finished.directory, settings.split)
         if files and can_rank(finished.space):
             limits = {"num_queries": settings.num_queries, "num_retrieved": settings.num_retrieved}
             rankings = {direction: rank_examples(files, space=finished.space, direction=direction, **limits) for direction in _DIRECTIONS}
