@@ -218,8 +218,9 @@ def _plan(experiment: config.Experiment) -> dict[str, Any]:
 
 def _write_report(experiment: config.Experiment, folder: str, *, command: str) -> str:
     corpus = PairedCorpus.open(experiment.corpus.path)
-    labels = open_truth(corpus, "test") if has_truth(corpus, "test") else None
-    settings = ReportSettings(**experiment.report.model_dump())
+    split = experiment.evaluation.split
+    labels = open_truth(corpus, split) if has_truth(corpus, split) else None
+    settings = ReportSettings(**experiment.report.model_dump(), split=split)
     return build_report(folder, corpus=corpus, test_labels=labels, settings=settings, command=command)
 
 

@@ -55,7 +55,7 @@ def evaluate(
     as_json: JsonOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Evaluate a run's newest networks on the test split, in both directions and every space."""
+    """Evaluate a run's newest networks on the split that measures (the test split), in both directions and every space."""
     experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.runner import evaluate_last, pick
 
@@ -66,7 +66,8 @@ def evaluate(
     if as_json:
         tell({"round": place.index, "retrieval": {space: asdict(report) for space, report in spaces.items()}}, as_json=True)
         return
-    measured_on = "test split" if has_truth(PairedCorpus.open(experiment.corpus.path), "test") else "bought pairs held out"
+    split = experiment.evaluation.split
+    measured_on = f"{split} split" if has_truth(PairedCorpus.open(experiment.corpus.path), split) else "bought pairs held out"
     table = Table("space", "mAP i2t", "mAP t2i", "mAP mean", "mAP@50 i2t", "mAP@50 t2i", title=f"round {place.index}, {measured_on}")
     for space, found in spaces.items():
         values = (found.i2t.map_all, found.t2i.map_all, found.map_mean, found.i2t.map_50, found.t2i.map_50)

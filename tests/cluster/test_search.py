@@ -18,7 +18,9 @@ from xmr_ray.cluster.runner import open_corpus
 from xmr_ray.cluster.search import RecordedSearch, best_experiment, check_search, final_experiment, run_final, run_search
 from xmr_ray.cluster.trials import Sweep, trial_run
 from xmr_ray.config import expand, load, validate
-from xmr_ray.errors import ConfigError, RunError
+from xmr_ray.corpus.open import PairedCorpus
+from xmr_ray.corpus.truth import open_truth
+from xmr_ray.errors import ConfigError, RunError, XmrError
 from xmr_ray.report.progress import summary_rows
 from xmr_ray.report.sweep import SweepView, trials_tsv
 from xmr_ray.runs.directory import RunDirectory
@@ -125,13 +127,18 @@ def test_a_trial_is_the_own_strategy_with_the_first_seed_measured_on_validation_
 
 @pytest.fixture(scope="module")
 def corpus_without_test(tiny_corpus, tmp_path_factory):
-    """A copy of the corpus whose files of the test split, features and truth, are elsewhere: whoever opens one fails."""
+    """A copy of the corpus whose files of the test split, features and truth, are all zeros: whoever opens one fails."""
     folder = tmp_path_factory.mktemp("blind")
     shutil.copytree(tiny_corpus.path, folder / "corpus")
     hidden = [path for path in (folder / "corpus").rglob("*") if path.is_file() and "test" in path.relative_to(folder / "corpus").as_posix()]
     assert {"truth", "test"} <= {part for path in hidden for part in path.relative_to(folder / "corpus").parts}
     for path in hidden:
-        path.rename(path.with_name(path.name + ".hidden"))
+        path.write_bytes(bytes(path.stat().st_size))
+    corpus = PairedCorpus.open(str(folder / "corpus"))
+    with pytest.raises(XmrError):
+        open_truth(corpus, "test")
+    with pytest.raises(XmrError):
+        corpus.read(corpus.descriptors("test")[0])
     return folder / "corpus"
 
 

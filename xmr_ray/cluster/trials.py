@@ -85,7 +85,7 @@ def trial_run(experiment: Experiment, overrides: Overrides) -> ArmRun:
     return ArmRun(arm=config.strategy.kind, seed=experiment.seeds[0], experiment=config)
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """Ends a run between two rounds."""
 
 
@@ -106,7 +106,7 @@ class _TrialEngine(RayEngine):
 
 
 @dataclass
-class _Judge:
+class Judge:
     """Follows a trial's rounds and ends it at a rung where it is not among the best."""
 
     settings: TuneSettings
@@ -115,10 +115,10 @@ class _Judge:
     curve: list[tuple[int, float]]
 
     def round_finished(self, report: Json) -> None:
-        """Take a round in; raises `_StoppedError` where the trial ends."""
+        """Take a round in; raises `StoppedError` where the trial ends."""
         self.curve.append((int(report["num_bought"]), float(report["retrieval"][report["space"]]["map_mean"])))
         if len(self.curve) in self.rungs and not goes_on(self.curve, self.earlier, reduction_factor=self.settings.reduction_factor):
-            raise _StoppedError
+            raise StoppedError
 
 
 def run_trial(sweep: Sweep, index: int, overrides: Overrides) -> None:
@@ -140,41 +140,40 @@ def _run_to_the_end(sweep: Sweep, index: int, overrides: Overrides) -> tuple[Any
     check_run(arm_run, corpus)
     num_rounds = len(arm_run.purchases(corpus.num_pairs("train")))
     levels = rungs(num_rounds, grace_rounds=settings.grace_rounds, reduction_factor=settings.reduction_factor)
-    judge = _Judge(settings, levels if settings.scheduler == "asha" else (), [record.curve for record in sweep.known_to(index)], [])
+    judge = Judge(settings, levels if settings.scheduler == "asha" else (), [record.curve for record in sweep.known_to(index)], [])
     folder = storage.join(sweep.folder, "trials", digest_of(overrides))
     with open_session(arm_run.experiment.resources) as found:
         session = replace(found, cpus=sweep.placement.share)
         ray.data.DataContext.get_current().execution_options.resource_limits = ray.data.ExecutionResources(cpu=session.cpus)
         with prepared(arm_run, corpus, session, folder) as plain:
-            run = replace(plain, engine=_TrialEngine(session, corpus, arm_run.experiment, plain.directory))
-            shared = storage.join(sweep.folder, "trials", f"first-{_first_round_key(arm_run, corpus.fingerprint, run)}")
-            _copy_round(shared, run.directory.round(0).path)
+            engine = _TrialEngine(session, corpus, arm_run.experiment, plain.directory)
+            run = replace(plain, engine=engine)
+            key = first_round_key(arm_run, corpus.fingerprint, run.purchases[0], heads=engine.has_heads)
+            shared = storage.join(sweep.folder, "trials", f"first-{key}")
+            copy_round(shared, run.directory.round(0).path)
             try:
                 for report in restore(run.directory).history:
                     judge.round_finished(report)
                 run_rounds(run, lambda state: _round_finished(state, judge, run, shared))
-            except _StoppedError:
+            except StoppedError:
                 return "stopped", tuple(judge.curve)
     return "finished", tuple(judge.curve)
 
 
-def _round_finished(state: LoopState, judge: _Judge, run: Run, shared: str) -> None:
+def _round_finished(state: LoopState, judge: Judge, run: Run, shared: str) -> None:
     if len(state.history) == 1:
-        _copy_round(run.directory.round(0).path, shared)
+        copy_round(run.directory.round(0).path, shared)
     judge.round_finished(state.history[-1])
 
 
-def _first_round_key(arm_run: ArmRun, corpus_fingerprint: str, run: Run) -> str:
+def first_round_key(arm_run: ArmRun, corpus_fingerprint: str, num_pairs: int, *, heads: bool) -> str:
     """Hash of all that the first round depends on; how later purchases are chosen is not in it."""
-    config = arm_run.experiment
-    engine = run.engine
-    assert isinstance(engine, RayEngine)
-    shown = config.model_dump(mode="json", include={"annotator", "seed_strategy", "training", "evaluation"})
-    content = [shown, run.purchases[0], arm_run.seed, engine.has_heads, corpus_fingerprint]
+    shown = arm_run.experiment.model_dump(mode="json", include={"annotator", "seed_strategy", "training", "evaluation"})
+    content = [shown, num_pairs, arm_run.seed, heads, corpus_fingerprint]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _copy_round(source: str, target: str) -> None:
+def copy_round(source: str, target: str) -> None:
     """Copy a finished first round, unless there is none or the target is finished."""
     if not storage.exists(storage.join(source, "report.json")) or storage.exists(storage.join(target, "report.json")):
         return

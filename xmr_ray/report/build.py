@@ -24,7 +24,7 @@ from xmr_ray.report.reasons import meanings
 from xmr_ray.report.settings import ReportSettings
 from xmr_ray.report.space import Space, read_space, space_files
 from xmr_ray.report.tables import curves_csv, summary_json
-from xmr_ray.types import LabelSet
+from xmr_ray.types import LabelSet, Split
 
 _FULL_TITLE = "mAP, mean of both directions"
 _DIRECTIONS: Mapping[Direction, str] = {"i2t": "image to text", "t2i": "text to image"}
@@ -48,7 +48,7 @@ def build_report(
     Args:
         experiment_path: folder that holds the runs `<arm>-s<seed>/`; runs and rounds may be unfinished.
         corpus: gives captions and thumbnails; it may hold neither.
-        test_labels: true labels of the test split, which mark what was retrieved rightly; None marks nothing.
+        test_labels: true labels of the split that measured, the test split as a rule, which mark what was retrieved rightly; None marks nothing.
         settings: what is shown; the defaults if None.
         command: the command line that made the experiment, shown as it is.
 
@@ -75,20 +75,20 @@ def build_report(
         described=described,
         diagnostics=used_columns(described),
         purchase_spaces=purchase_spaces,
-        **_measured_on(experiment, corpus, test_labels),
+        **_measured_on(experiment, corpus, test_labels, settings.split),
         **_galleries(experiment, arms, corpus, test_labels, settings),
     )
     tables = {"curves.csv": curves_csv(experiment), "summary.json": summary_json(experiment, arms, space_rows(experiment, settings), described)}
     return _write(storage.join(experiment.path, "report"), page, figures, tables)
 
 
-def _measured_on(experiment: Experiment, corpus: PairedCorpus, test_labels: LabelSet | None) -> dict[str, Any]:
+def _measured_on(experiment: Experiment, corpus: PairedCorpus, test_labels: LabelSet | None, split: Split) -> dict[str, Any]:
     """On which pairs and in which spaces retrieval was measured, and what chance would reach there."""
     finished = [done for run in experiment.runs for done in run.finished]
     return {
         "chance": chance_level(test_labels) if test_labels is not None and len(test_labels) else None,
         "held_out": max((done.num_held_out for done in finished if done.num_held_out is not None), default=None),
-        "has_test": corpus.num_pairs("test") > 0,
+        "has_test": corpus.num_pairs(split) > 0,
         "used_spaces": sorted({done.space for done in finished}),
     }
 
@@ -146,7 +146,7 @@ def _examples(experiment: Experiment, arms: Sequence[ArmSummary], settings: Repo
     ordered = sorted(arms, key=lambda arm: (arm.arm == settings.full_arm, -arm.final["mean"].mean))
     candidates = [(run, finished) for arm in ordered for run in experiment.of_arm(arm.arm) for finished in reversed(run.finished)]
     for run, finished in candidates if settings.num_queries else []:
-        files = gallery_files(finished.directory)
+        files = gallery_files(finished.directory, settings.split)
         if files and can_rank(finished.space):
             limits = {"num_queries": settings.num_queries, "num_retrieved": settings.num_retrieved}
             rankings = {direction: rank_examples(files, space=finished.space, direction=direction, **limits) for direction in _DIRECTIONS}

@@ -60,10 +60,10 @@ def query_order(pair_ids_N: Ids) -> Ids:
     return pair_ids_N[np.argsort(bits ^ (bits >> np.uint64(31)), kind="stable")]
 
 
-def gallery_files(directory: RoundDirectory) -> list[str]:
-    """Files of the round's test embeddings; none if they were dropped."""
+def gallery_files(directory: RoundDirectory, split: str = "test") -> list[str]:
+    """Files of the round's embeddings of the split that measured; none if they were dropped."""
     folder = directory.folder("embeddings")
-    return [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith("test-") and name.endswith(".parquet")]
+    return [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith(f"{split}-") and name.endswith(".parquet")]
 
 
 def can_rank(space: str) -> bool:

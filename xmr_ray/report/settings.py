@@ -24,5 +24,7 @@ class ReportSettings(Settings):
     """Pairs shown of each purchase."""
     num_queries: int = Field(default=6, ge=0)
     """Test queries shown in each direction."""
+    split: Literal["test", "validation"] = "test"
+    """Pairs that measured."""
     num_retrieved: int = Field(default=6, ge=1)
     """Items of the gallery shown for each query."""

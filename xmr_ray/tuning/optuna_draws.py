@@ -1,6 +1,7 @@
 """Configurations proposed by Optuna's tree-structured Parzen estimator, anew for each trial from the records of those before it.
 
 Nothing of a study is kept between trials: it is built from the records, so a search that is restored goes on as if it had not stopped.
+Source: [TPE].
 """
 
 import warnings
