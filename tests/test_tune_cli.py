@@ -7,6 +7,7 @@ import pytest
 
 from xmr_ray import cli
 from xmr_ray.config import load
+from xmr_ray.report.progress import SummaryRow
 from xmr_ray.report.sweep import SweepView
 from xmr_ray.tune_cli import trial_line, trial_table
 from xmr_ray.tuning.records import TrialRecord
@@ -80,3 +81,52 @@ def test_the_quick_start_is_as_small_as_it_says():
 def test_the_job_hands_its_arguments_on():
     source = (Path(__file__).parent.parent / "jobs" / "tune.py").read_text()
     assert 'main(["tune", *sys.argv[1:]])' in source
+
+
+@pytest.fixture
+def ended(monkeypatch, written):
+    """The verb with a search that has ended and final runs that were made: what is left is to tell it."""
+    from xmr_ray import tune_cli
+    from xmr_ray.cluster import search
+    from xmr_ray.cluster.place import TrialPlacement
+    from xmr_ray.cluster.runner import experiment_path
+    from xmr_ray.cluster.trials import Sweep
+
+    experiment = load(written)
+    records = (
+        TrialRecord(2, {"strategy.kind": "margin"}, "finished", ((20, 0.4), (60, 0.6))),
+        TrialRecord(0, {}, "finished", ((20, 0.3), (60, 0.5))),
+    )
+    result = search.SearchResult(Sweep(experiment, experiment_path(experiment), 2, TrialPlacement(2, 0.25, 0.0, 1.0)), records, None)
+
+    def run_search(_experiment, *, on_trial):
+        for record in records:
+            on_trial(record)
+        return result
+
+    final = []
+    monkeypatch.setattr(search, "run_search", run_search)
+    monkeypatch.setattr(search, "run_final", final.append)
+    monkeypatch.setattr(tune_cli, "summary_rows", lambda folder: [SummaryRow("best", 1, 60, 0.5, 0.7, 0.6, None)])
+    return final
+
+
+def test_the_best_configuration_is_written_and_is_one_that_run_takes(ended, written, tmp_path, capsys):
+    assert call("tune", "-c", written) == 0
+    told = capsys.readouterr().out
+    assert "trial   2  finished at 60 labels, mAP 0.600  strategy.kind=margin" in told
+    assert "test split, measured once, after the search:" in told
+    assert len(ended) == 1
+    path = tmp_path / "runs" / "tiny" / "tune" / "best.yaml"
+    assert path.read_text().startswith(f"# xmr-ray run -c {path}\n#\n# Found by a search on the validation split; it changes strategy.kind=margin.")
+    best = load(str(path))
+    assert (best.name, best.strategy.kind, best.budget.total, best.tune, best.arms) == ("tiny-best", "margin", 60, None, {})
+    assert best.evaluation.split == "test"
+    assert (tmp_path / "runs" / "tiny" / "tune" / "index.html").exists()
+
+
+def test_machines_are_told_in_one_object(ended, written, capsys):
+    assert call("tune", "-c", written, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["best"], [trial["value"] for trial in told["trials"]]) == (2, ["0.4000", "0.3167"])
+    assert told["test"][0]["arm"] == "best"
