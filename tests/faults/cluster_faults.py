@@ -120,7 +120,8 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     if left:
         with LocalCluster(root) as cluster:
-            place = prepare(Place(root), cluster.address)
+            embeds = any(SCHEDULES[index % len(SCHEDULES)][1] == "embed" for index in left)
+            place = prepare(Place(root), cluster.address, works=("ingest", "embed", "run") if embeds else ("ingest", "run"))
             for index in left:
                 what, step = SCHEDULES[index % len(SCHEDULES)]
                 began = time.monotonic()

@@ -92,11 +92,11 @@ def stop(driver):
     driver.wait()
 
 
-def prepare(place, address):
-    """Everything once without a fault, unless it lies there from an earlier start."""
+def prepare(place, address, *, works=("ingest", "embed", "run")):
+    """All work once without a fault, unless it lies there from an earlier start."""
     if not (place.root / "pictures").exists():
         pictures(place.root / "pictures")
-    for step in ("ingest", "embed", "run"):
+    for step in works:
         folder, kept = place.root / f"whole-{step}", place.root / f"whole-{step}.json"
         if kept.exists():
             place.whole[step] = json.loads(kept.read_text())
