@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
