@@ -109,6 +109,7 @@ def test_a_wrong_configuration_fails_names_the_key_and_its_id_is_not_taken_twice
     assert ask(head, "client.get_job_info('mine-0123-2').driver_exit_code") == 2
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(560)
 def test_a_job_that_is_stopped_ends_with_its_state_on_disk_and_the_next_attempt_goes_on(head, tiny_corpus, tmp_path):
     budget = {"total": 40, "seed_pairs": 20, "per_round": 20}

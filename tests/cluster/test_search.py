@@ -181,7 +181,7 @@ def test_a_search_that_ended_is_not_run_again_and_another_one_is_refused_there(s
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_best_and_the_default_are_measured_once_on_the_test_split(session, searched, corpus_without_test, tiny_corpus):
     result, _ = searched
     seeing = result.sweep.experiment.model_copy(update={"corpus": result.sweep.experiment.corpus.model_copy(update={"path": tiny_corpus.path})})
@@ -206,7 +206,7 @@ run_search(load(sys.argv[1]), on_trial=lambda record: print(record.index, flush=
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_a_search_that_was_killed_and_restored_ends_with_the_same_table(session, searched, corpus_without_test, tmp_path):
     experiment = experiment_in(tmp_path, corpus_without_test)
