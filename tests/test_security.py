@@ -62,7 +62,7 @@ def test_what_could_run_code_is_found(source):
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.integration
 def test_secrets_of_the_environment_reach_neither_the_run_directory_nor_any_log(tiny_corpus, tmp_path):
     scratch = Path(tempfile.mkdtemp(prefix="xmr", dir="/tmp"))  # Ray's own logs go there; socket paths have a length limit
     content = {"name": "safe", "storage_path": str(tmp_path / "runs"), "corpus": {"path": tiny_corpus.path}, "strategy": {"kind": "entropy"}}

@@ -203,7 +203,7 @@ def test_networks_that_cannot_be_read_are_named(session, finished, tmp_path):
         storage.write_whole(place.networks, kept)
 
 
-@pytest.mark.parametrize("arm", ["entropy", "ascmr"])
+@pytest.mark.parametrize("arm", [pytest.param("entropy", marks=pytest.mark.integration), "ascmr"])
 def test_killed_at_random_moments_a_run_ends_as_if_uninterrupted(settings, finished, tmp_path, arm):
     """kill -9 of the driver at random moments, restarted each time; the full drill of ten kills is `benchmarks/kills.py`."""
     config = tmp_path / "c.yaml"

@@ -91,12 +91,33 @@ def test_no_ray_at_the_address_is_told():
     assert "no Ray at address '127.0.0.1:9'" in done.stdout, done.stderr
 
 
-def test_handlers_of_signals_that_ray_sets_do_not_stay():
+@pytest.fixture
+def handlers():
+    """The handlers of both signals; what a test sets is undone."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def rays(_number, _frame):
+    """Stands for a handler that Ray sets."""
+
+
+def test_handlers_that_ray_sets_do_not_take_the_place_of_others(handlers):
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    mine = {number: signal.getsignal(number) for number in handlers}
     with kept_signals():
-        for number in before:
-            signal.signal(number, lambda *_: None)
-    assert {number: signal.getsignal(number) for number in before} == before
+        for number in mine:
+            signal.signal(number, rays)
+    assert {number: signal.getsignal(number) for number in mine} == mine
+
+
+def test_rays_handler_stays_where_there_was_none(handlers):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with kept_signals():
+        signal.signal(signal.SIGTERM, rays)
+    assert signal.getsignal(signal.SIGTERM) is rays
 
 
 def test_where_no_handler_may_be_set_none_is_put_back():
@@ -106,7 +127,3 @@ def test_where_no_handler_may_be_set_none_is_put_back():
 
     with ThreadPoolExecutor() as pool:
         assert pool.submit(in_a_thread).result() == "done"
-
-
-def test_an_open_session_leaves_sigterm_to_the_driver(session):
-    assert getattr(signal.getsignal(signal.SIGTERM), "__module__", None) != "ray._private.worker"

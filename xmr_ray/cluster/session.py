@@ -69,7 +69,8 @@ def _check_reachable(address: str) -> None:
 def kept_signals() -> Iterator[None]:
     """Put back what answers SIGINT and SIGTERM: Ray sets handlers of its own, which end a driver with other exit codes than ours.
 
-    `ray.init` exits with 15 on SIGTERM; `TorchTrainer.fit` leaves a handler of Ctrl-C behind that exits with 0 (ray 2.60).
+    `ray.init` exits with 15 on SIGTERM; `TorchTrainer.fit` leaves a handler of Ctrl-C behind that exits with 0 (ray 2.60). Where nothing
+    answered a signal Ray's handler stays: without it the driver would end without ending what it started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -79,7 +80,8 @@ def kept_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not signal.SIG_DFL:
+                signal.signal(number, handler)
 
 
 def _start(address: str, resources: Resources) -> None:
