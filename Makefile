@@ -24,7 +24,7 @@ demo: $(RUN_STAMP)  ## install, then run configs/quickstart.yaml on the embedded
 	$(BIN)/xmr-ray run -c configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage; those on Ray run beside the others
-	@COVERAGE_FILE=.coverage.ray $(PYTEST) -n 2 --dist loadfile -m "ray and not integration" > .ray-tests.log 2>&1 & on_ray=$$!; \
+	@COVERAGE_FILE=.coverage.ray $(PYTEST) -m "ray and not integration" > .ray-tests.log 2>&1 & on_ray=$$!; \
 	trap 'kill $$on_ray; wait $$on_ray; exit 130' INT TERM; \
 	COVERAGE_FILE=.coverage.rest $(PYTEST) -m "not ray and not integration"; rest=$$?; \
 	wait $$on_ray; on_ray=$$?; cat .ray-tests.log; \

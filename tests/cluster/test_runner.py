@@ -136,7 +136,7 @@ def test_a_purchase_that_looks_at_density_finds_neighbours_and_keeps_what_was_me
     assert directory.choice("scoring.neighbours", "none") == "hnsw"
 
 
-@pytest.mark.parametrize(("arm", "num_actors"), [("entropy", 2), ("ascmr", 5)])
+@pytest.mark.parametrize(("arm", "num_actors"), [pytest.param("entropy", 2, marks=pytest.mark.integration), ("ascmr", 5)])
 def test_several_scoring_actors_select_the_pairs_that_one_selects(session, settings, finished, tmp_path, arm, num_actors):
     scoring = {"num_actors": num_actors, "cpus_per_actor": 0.25, "batch_size": 50}
     content = {**settings, "storage_path": str(tmp_path), "scoring": scoring}

@@ -1,5 +1,7 @@
 import dataclasses
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,9 @@ def test_a_flipped_byte_in_a_feature_page_stops_the_pass_and_names_the_file(sess
     job = ScoringJob(str(tmp_path / "corpus"), "train", raw_networks, str(tmp_path / "out"), 64, "f16", 1, use_gpu=False)
     with pytest.raises(XmrError, match=shard.name):
         score_split(job, tiny_corpus.descriptors("train")[:2], Placement(1, 0.5, 0.0, 1))
+
+
+@pytest.mark.slow
+def test_a_worker_that_scores_imports_nothing_that_it_has_no_use_for():
+    code = "import sys, xmr_ray.cluster.score; print(sorted({'sklearn', 'matplotlib', 'h5py', 'optuna'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

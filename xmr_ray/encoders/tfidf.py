@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from scipy.sparse import csr_matrix
-from sklearn.decomposition import TruncatedSVD
 
 from xmr_ray.encoders.encoder import Encoder
 from xmr_ray.encoders.state import pack, unpack
@@ -48,6 +47,8 @@ class Tfidf(Encoder):
         holding_V = np.array([counts.holding[word] for word in terms], dtype=np.float64)
         arrays = {"idf_V": np.log((1 + counts.num_texts) / (1 + holding_V)) + 1}
         if self.dim is not None:
+            from sklearn.decomposition import TruncatedSVD  # here, not above: every worker process would pay a second for it
+
             rows = BuiltTfidf(self, _columns(terms), arrays["idf_V"]).weigh(counts.sample)
             arrays["axes_DV"] = TruncatedSVD(self.dim, random_state=self.seed).fit(rows).components_
         return pack(terms, arrays)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from xmr_ray.errors import StrategyError
 from xmr_ray.geometry.distances import squared_distances
@@ -38,6 +37,8 @@ def fit_kmeans(
     if len(points) <= max(exact_below, num_cells) and num_cells >= len(distinct := np.unique(points, axis=0)):
         return np.ascontiguousarray(distinct)
     shared = {"n_clusters": num_cells, "n_init": num_starts, "max_iter": max_iter, "random_state": int(rng.integers(2**31))}
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # here, not above: every worker process would pay a second for it
+
     model = KMeans(**shared) if len(points) <= exact_below else MiniBatchKMeans(**shared, batch_size=4096)
     with one_thread():
         model.fit(points)

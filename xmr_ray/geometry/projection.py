@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from xmr_ray.geometry.threads import one_thread
 from xmr_ray.types import Floats
@@ -63,6 +62,8 @@ def principal_components(points_ND: Floats, *, components: int, rng: np.random.G
     """Coordinates (N, components) along the directions of largest variance; points of no more dimensions come back as they are."""
     if components >= min(points_ND.shape):
         return points_ND
+    from sklearn.decomposition import PCA  # here, not above: every worker process would pay a second for it
+
     reducer = PCA(components, svd_solver="randomized", random_state=int(rng.integers(2**31)))
     with one_thread():
         return np.ascontiguousarray(reducer.fit_transform(points_ND), dtype=np.float32)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt
 
@@ -147,6 +146,8 @@ class WikipediaReader(Component):
 
 def _load_mat(data: bytes, *, path: str) -> dict[str, NDArray[Any]]:
     wanted = [array for pair in ARRAYS for array in pair]
+    import scipy.io  # here, not above: every worker process would pay a second for it
+
     try:
         found = scipy.io.loadmat(io.BytesIO(data), variable_names=wanted)
     except (ValueError, TypeError, OSError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
