@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
+from memory import proportional_mb
 
 from xmr_ray.cluster.runner import experiment_path, pick
 from xmr_ray.config import load
@@ -25,17 +26,6 @@ from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.runs.directory import RunDirectory
 
 KINDS = ("scores", "embeddings", "predictions")
-
-
-def proportional_mb(process):
-    """Memory of a process and all below it, every shared page counted once over all of them (PSS)."""
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return total / 1e6
 
 
 def kill_a_worker(process):

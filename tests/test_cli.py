@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmr_ray import cli
-from xmr_ray.errors import CheckpointError, LedgerError, ReaderError, ResourceError, StorageError, XmrError
+from xmr_ray.errors import CheckpointError, LedgerError, ReaderError, ResourceError, StorageError, TrainingError, XmrError
 from xmr_ray.stopping import EXIT_CODES
 
 
@@ -31,7 +31,8 @@ def written(tmp_path, tiny_corpus):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(ReaderError, 3), (CheckpointError, 4), (LedgerError, 4), (ResourceError, 5), (StorageError, 6), (XmrError, 1)]
+    ("error", "code"),
+    [(ReaderError, 3), (CheckpointError, 4), (LedgerError, 4), (TrainingError, 4), (ResourceError, 5), (StorageError, 6), (XmrError, 1)],
 )
 def test_every_error_has_its_documented_exit_code(error, code):
     assert next(number for kind, number in EXIT_CODES if issubclass(error, kind)) == code

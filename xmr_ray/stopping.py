@@ -13,7 +13,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from xmr_ray.errors import AnnotatorError, ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, XmrError
+from xmr_ray.errors import AnnotatorError, ConfigError, CorpusError, LedgerError, ResourceError, RunError, StorageError, TrainingError, XmrError
 
 TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
@@ -21,6 +21,7 @@ EXIT_CODES: tuple[tuple[type[XmrError], int], ...] = (
     (CorpusError, 3),
     (RunError, 4),
     (LedgerError, 4),
+    (TrainingError, 4),
     (ResourceError, 5),
     (StorageError, 6),
     (AnnotatorError, 8),

@@ -1,11 +1,13 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from xmr_ray.errors import CheckpointError, LedgerError, RunError
 from xmr_ray.labels.annotators import Answers, Pending
-from xmr_ray.labels.ledger import read_receipt
+from xmr_ray.labels.ledger import HOLDER, read_receipt
 from xmr_ray.loop.mend import reclose_purchases, relearn
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.state import restore
@@ -42,6 +44,9 @@ def test_a_receipt_that_is_gone_is_asked_for_again_only_if_told_to(make_run):
     assert reclose_purchases(run) == 1
     assert receipt.read_bytes() == kept
     assert reclose_purchases(run) == 0
+    receipt.unlink()
+    reclose_purchases(replace(run, held=lambda: {"owner": "host:1:a", "number": "3"}))
+    assert pq.read_schema(receipt).metadata[HOLDER.encode()] == b'{"owner": "host:1:a", "number": "3"}', "written under a lease it says so"
 
 
 def test_a_receipt_whose_selection_is_gone_too_needs_a_backup(make_run):

@@ -31,7 +31,7 @@ def reclose_purchases(run: Run) -> int:
             raise LedgerError(f"{place.receipt}: missing, and {answers.num_answered} of its {answers.num_asked} pairs are answered; restore a backup")
         if not np.array_equal(answers.pair_ids, np.sort(selection.pair_ids_n)):
             raise LedgerError(f"{place.receipt}: missing, and the annotator answered other pairs than those of {place.selection}")
-        write_receipt(place.receipt, answers)
+        write_receipt(place.receipt, answers, holder=run.held())
     return len(gone)
 
 

@@ -94,10 +94,9 @@ def fit_label_predictor(
     """Fit on all bought labels. Steps, temperatures and fusion weight come from `validation`, or from cross-fitting where it is None.
 
     Cross-fitting trains one network per fold on the labels outside it; the check with the lowest calibrated log-loss over all held-out
-    labels gives the number of steps, and the networks of the folds are dropped. With fewer than 8 labels nothing is held out: all steps
-    are taken, and nothing is calibrated. `unlabelled` are this rank's train rows; `settings.unlabelled` says whether they are used. The fit
-    starts from the weights of `previous` where it is given; networks of folds start cold all the same, because `previous` has seen the
-    labels that they hold out.
+    labels gives the number of steps. With fewer than 8 labels nothing is held out: all steps are taken, and nothing is calibrated.
+    `unlabelled` are this rank's train rows; `settings.unlabelled` says whether they are used. The fit starts from the weights of `previous`
+    where it is given; networks of folds start cold all the same, because `previous` has seen the labels that they hold out.
 
     Raises:
         CheckpointError: the weights of `previous` do not fit.

@@ -109,10 +109,9 @@ def fit_round(
     state = fit.load()
     predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
     space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
-    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought)}
     gaussian = fit.heads(space) if heads else None
-    if gaussian is not None:
-        summary |= {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
+    told = {} if gaussian is None else {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
+    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought), **told}
     return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
 
 
