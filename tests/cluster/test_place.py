@@ -76,10 +76,9 @@ def test_writers_are_as_many_as_cpus_parts_or_gpus_allow():
 SPACE = {"strategy.kind": {"kind": "choice", "values": ["random", "entropy"]}}
 
 
-def trials(cpus, gpus=0, *, use_gpu=False, scoring=None, **content):
-    experiment = validate(
-        {"tune": {"space": SPACE, "num_trials": 99, **content}, "scoring": scoring or {}, "resources": {"use_gpu": use_gpu}}, where="t"
-    )
+def trials(cpus, gpus=0, *, use_gpu=False, scoring=None, training=None, **content):
+    sections = {"scoring": scoring or {}, "training": training or {}, "resources": {"use_gpu": use_gpu}}
+    experiment = validate({"tune": {"space": SPACE, "num_trials": 99, **content}, **sections}, where="t")
     return place_trials(session(cpus, gpus), experiment, experiment.tune)
 
 
@@ -123,3 +122,14 @@ def test_more_trials_than_fit_are_refused_with_the_sum():
 
 def test_there_are_no_more_trials_at_once_than_trials():
     assert trials(64, num_trials=3).count == 3
+
+
+def test_a_trial_with_several_train_workers_holds_next_to_nothing_and_its_workers_count():
+    placed = trials(8, training={"num_workers": 3, "cpus_per_worker": 1})
+    assert (placed.count, placed.cpus, placed.gpus) == (2, pytest.approx(0.02), 0.0)
+    inside = place_training(session(placed.share), TrainingSettings(num_workers=3, cpus_per_worker=1), Resources())
+    assert inside.count == 3, "the group fits into the share of its trial"
+    assert trials(16, 4, use_gpu=True, training={"num_workers": 2}).count == 2, "workers and scoring actors take turns on the GPUs"
+    with pytest.raises(ResourceError, match=r"1 trials x \(0.02 CPU \+ 4 CPU of their actors or Train workers\) .* = 4.52 CPUs"):
+        trials(4, training={"num_workers": 4, "cpus_per_worker": 1})
+    assert trials(8, training={"num_workers": 1}).cpus == trials(8).cpus, "one worker is the trial's own process"

@@ -25,6 +25,7 @@ from xmr_ray.report.progress import summary_rows
 from xmr_ray.report.sweep import SweepView, trials_tsv
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.tuning.records import TrialRecord, read_record, write_record
+from xmr_ray.tuning.standing import front
 
 SPACE = {
     "strategy.kind": {"kind": "choice", "values": ["entropy", "margin"]},
@@ -122,6 +123,12 @@ def test_a_trial_is_the_own_strategy_with_the_first_seed_measured_on_validation_
     assert (run.run_id, run.experiment.evaluation.split, run.experiment.training.num_workers) == ("margin-s4", "validation", 0)
 
 
+@pytest.mark.parametrize(("configured", "of_a_trial"), [("auto", 0), (0, 0), (1, 0), (3, 3)])
+def test_a_trial_has_a_worker_group_only_where_several_workers_are_configured(configured, of_a_trial):
+    experiment = validate({**CONTENT, "training": {"num_workers": configured}}, where="test")
+    assert trial_run(experiment, {}).experiment.training.num_workers == of_a_trial
+
+
 # ---- on Ray
 
 
@@ -195,6 +202,59 @@ def test_the_best_and_the_default_are_measured_once_on_the_test_split(session, s
     best = best_experiment(result)
     assert expand(best)[0].experiment.strategy.kind == result.best.overrides.get("strategy.kind", "random")
     assert best.tune is None
+
+
+@pytest.mark.ray
+@pytest.mark.integration
+def test_trials_with_several_train_workers_start_a_group_of_their_own_and_find_what_one_process_finds(session, corpus_without_test, tmp_path):
+    still = {"dropout": 0.0, "input_dropout": 0.0}
+    training = {
+        "label_predictor": {"steps": 30, "network": still},
+        "common_space": {"steps": 30, "network": still},
+        "precision": "f32",
+        "num_workers": 2,
+    }
+    tune = {
+        "space": {"strategy.kind": {"kind": "choice", "values": ["entropy", "margin"]}},
+        "num_trials": 1,
+        "scheduler": "none",
+        "algorithm": "random",
+    }
+    budget = {"total": 20, "seed_pairs": 20}
+    curves = {}
+    for workers in (2, 0):
+        content = {"training": {**training, "num_workers": workers}, "tune": tune, "budget": budget}
+        result = run_search(experiment_in(tmp_path / str(workers), corpus_without_test, **content), on_trial=lambda _: None)
+        told = json.loads(Path(result.sweep.directory({}).round(0).training).read_text())
+        curves[workers] = (told["workers"], result.default.curve[0])
+    assert [curves[workers][0] for workers in (2, 0)] == [2, 1]
+    assert curves[2][1] == pytest.approx(curves[0][1], abs=0.01)
+
+
+@pytest.mark.ray
+@pytest.mark.integration
+def test_labels_to_a_share_of_full_supervision_is_what_the_best_trial_needs_least_of(session, corpus_without_test, tmp_path):
+    tune = {**CONTENT["tune"], "objective": "labels_to_share", "share": 0.5, "num_trials": 3, "algorithm": "random", "scheduler": "none"}
+    result = run_search(experiment_in(tmp_path, corpus_without_test, tune=tune), on_trial=lambda _: None)
+    full = RunDirectory(storage.join(result.sweep.folder, "trials", "full-s0")).round(0).read_report()
+    assert full["num_bought"] == 600
+    assert result.target == pytest.approx(0.5 * full["retrieval"]["overlap"]["map_mean"])
+
+    def needed(record):
+        return next((labels for labels, height in record.curve if height >= result.target), 10**9)
+
+    assert needed(result.best) == min(map(needed, result.records))
+
+
+@pytest.mark.ray
+@pytest.mark.integration
+def test_two_objectives_give_the_trials_that_no_other_beats_in_both(session, corpus_without_test, tmp_path):
+    space = {"budget.per_round": {"kind": "choice", "values": [5, 10, 20]}, "strategy.kind": {"kind": "choice", "values": ["entropy", "margin"]}}
+    tune = {"space": space, "objective": "pareto", "num_trials": 4, "grace_rounds": 1, "algorithm": "random", "scheduler": "none"}
+    result = run_search(experiment_in(tmp_path, corpus_without_test, tune=tune), on_trial=lambda _: None)
+    points = [point for record in result.records for point in record.curve]
+    unbeaten = {point for point in points if not any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)}
+    assert {(labels, height) for _, labels, height in front(result.records)} == unbeaten
 
 
 KILLED = """

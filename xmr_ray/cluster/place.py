@@ -83,35 +83,46 @@ class TrialPlacement:
 
 TUNE_CPUS = 0.01
 """Held by the process through which Ray Tune watches a trial; a part of `cpus_per_trial`."""
+DRIVER_CPUS = 0.01
+"""Held by a trial whose Train workers are processes of their own: it waits for them."""
+
+
+def train_workers_of_trial(experiment: Experiment) -> int:
+    """Train workers of each trial; 0, a trial trains in its own process, unless several are configured."""
+    count = experiment.training.num_workers
+    return count if isinstance(count, int) and count > 1 else 0
 
 
 def place_trials(session: Session, experiment: Experiment, settings: TuneSettings) -> TrialPlacement:
     """As many trials at once as fit with the actors that each of them starts: the configured number, or up to one per CPU.
 
     Beside what trials hold for their whole life there must be room for the actors of all of them at once and half a CPU for the tasks
-    that feed these, and never less than one CPU, which is the largest task that a trial waits for.
+    that feed these, and never less than one CPU, which is the largest task that a trial waits for. A trial that trains with several
+    workers holds next to nothing itself: its workers and its actors take turns.
 
     Raises:
         ResourceError: the configured number does not fit, or not even one trial does; the message has the sum.
     """
-    scoring, gpus = experiment.scoring, 1.0 if experiment.resources.use_gpu else 0.0
+    scoring, workers = experiment.scoring, train_workers_of_trial(experiment)
     actors = 1 if scoring.num_actors == "auto" else scoring.num_actors
     index_actors = 1 if scoring.index_actors == "auto" else scoring.index_actors
-    inside = max(actors * scoring.cpus_per_actor, index_actors * scoring.cpus_per_index_actor)
-    each = settings.cpus_per_trial
+    inside = max(actors * scoring.cpus_per_actor, index_actors * scoring.cpus_per_index_actor, workers * experiment.training.cpus_per_worker)
+    each, within = (TUNE_CPUS + DRIVER_CPUS, "actors or Train workers") if workers else (settings.cpus_per_trial, "actors")
+    gpus = 1.0 if experiment.resources.use_gpu and not workers else 0.0
+    gpus_inside = max(workers, actors * scoring.gpus_per_actor) if experiment.resources.use_gpu else 0.0
 
     def needs(count: int) -> float:
         return count * each + max(count * inside + SPARE_CPUS, 1.0)
 
     most = min(max(1, int(session.cpus)), count_trials(settings))
-    if gpus:
-        most = min(most, int(session.gpus / (gpus + actors * scoring.gpus_per_actor)))
+    if experiment.resources.use_gpu:
+        most = min(most, int(session.gpus / (gpus + gpus_inside)))
     fitting = max((count for count in range(1, most + 1) if needs(count) <= session.cpus + 1e-9), default=0)
     wanted = settings.max_concurrent if settings.max_concurrent != "auto" else max(fitting, 1)
     if wanted > fitting and (fitting == 0 or needs(wanted) > session.cpus + 1e-9):
         raise ResourceError(
-            f"{wanted} trials x ({each:g} CPU + {inside:g} CPU of their actors) and what feeds them = {needs(wanted):g} CPUs"
-            + (f" and {wanted * (gpus + actors * scoring.gpus_per_actor):g} GPUs" if gpus else "")
+            f"{wanted} trials x ({each:g} CPU + {inside:g} CPU of their {within}) and what feeds them = {needs(wanted):g} CPUs"
+            + (f" and {wanted * (gpus + gpus_inside):g} GPUs" if experiment.resources.use_gpu else "")
             + f", but the cluster has {session.cpus:g} CPUs and {session.gpus:g} GPUs; "
             + (f"set tune.max_concurrent to {fitting} or less" if fitting else "take fewer CPUs or GPUs for each")
         )

@@ -17,7 +17,7 @@ import torch
 
 from xmr_ray import storage
 from xmr_ray.cluster.engine import RayEngine
-from xmr_ray.cluster.place import PAIRS_FOR_AN_ACTOR, TrialPlacement
+from xmr_ray.cluster.place import PAIRS_FOR_AN_ACTOR, TrialPlacement, train_workers_of_trial
 from xmr_ray.cluster.runner import check_run, open_corpus, prepared
 from xmr_ray.cluster.score import score_here
 from xmr_ray.cluster.session import open_session
@@ -73,14 +73,16 @@ class Sweep:
 
 
 def trial_run(experiment: Experiment, overrides: Overrides) -> ArmRun:
-    """The run of a trial: the configuration's own strategy and first seed, measured on the validation split, trained in its own process.
+    """The run of a trial: the configuration's own strategy and first seed, measured on the validation split.
+
+    It trains in its own process, unless `training.num_workers` asks for several workers: then each of its fits starts a worker group.
 
     Raises:
         ConfigError: the configuration refuses the overrides.
     """
     changed = with_values(experiment, overrides, where=f"trial {json.dumps(dict(overrides))}")
     evaluation = changed.evaluation.model_copy(update={"split": "validation"})
-    training = changed.training.model_copy(update={"num_workers": 0})
+    training = changed.training.model_copy(update={"num_workers": train_workers_of_trial(changed)})
     config = changed.model_copy(update={"evaluation": evaluation, "training": training, "full": False})
     return ArmRun(arm=config.strategy.kind, seed=experiment.seeds[0], experiment=config)
 
