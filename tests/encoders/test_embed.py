@@ -118,7 +118,7 @@ def test_a_single_pair_that_does_not_fit_is_an_error(build, coloured):
     def full_device(pixels_BCHW):
         raise torch.OutOfMemoryError("out of memory")
 
-    with pytest.raises(ResourceError, match="cpu: one single pair does not fit"):
+    with pytest.raises(ResourceError, match="embed: one single pair does not fit the memory of cpu"):
         build(full_device, batch_size=4).encode(coloured(3))
 
 

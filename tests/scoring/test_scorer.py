@@ -43,6 +43,23 @@ def test_scores_equal_the_networks_applied_pair_by_pair(scorer_of, raw_networks,
     assert scored.block.pair_ids_B.tolist() == batch.pair_ids_B.tolist()
 
 
+def test_a_batch_that_does_not_fit_the_device_is_halved_and_the_scores_are_the_same(scorer_of, tiny_corpus, monkeypatch):
+    batch, plain, seen = first_batch(tiny_corpus), PairScorer._forward, []
+
+    def small_device(self, image_BI, text_BT):
+        seen.append(len(image_BI))
+        if len(image_BI) > 10:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, image_BI, text_BT)
+
+    expected = scorer_of(batch_size=8).score(batch)
+    monkeypatch.setattr(PairScorer, "_forward", small_device)
+    found = scorer_of(batch_size=32).score(batch)
+    assert seen[:3] == [32, 16, 8]
+    assert found.block.columns["entropy"].tolist() == expected.block.columns["entropy"].tolist()
+    assert found.probabilities_BC.tolist() == expected.probabilities_BC.tolist()
+
+
 def test_a_pairs_score_does_not_depend_on_its_neighbours(scorer_of, tiny_corpus):
     batch = first_batch(tiny_corpus)
     whole, small = scorer_of().score(batch), scorer_of(batch_size=7).score(batch)

@@ -3,9 +3,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from xmr_ray import networks
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.truth import open_truth
-from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, TrainingError
+from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, ResourceError, TrainingError
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
 from xmr_ray.training.ranks import Ranks
@@ -320,3 +321,13 @@ def test_a_fit_whose_loss_is_no_number_stops_with_the_reason_and_saves_nothing_o
     with pytest.raises(TrainingError, match=told):
         fit(tiny_corpus, checkpoints=memory)
     assert len(memory.states) == (0 if stage == "label_predictor" else 1), "the state of stage 1 is sound where only stage 2 went wrong"
+
+
+@pytest.mark.parametrize("stage", ["label_predictor", "common_space"])
+def test_a_batch_that_does_not_fit_ends_the_fit_with_advice_and_no_smaller_batch_is_taken(tiny_corpus, fit, monkeypatch, stage):
+    def full(self, *rows):
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr(getattr(networks, {"label_predictor": "LabelPredictor", "common_space": "CommonSpace"}[stage]), "forward", full)
+    with pytest.raises(ResourceError, match=r"a batch does not fit the memory of cpu \(tried .*lower training.label_predictor.batch_size"):
+        fit(tiny_corpus)

@@ -1,6 +1,5 @@
 """Raw pairs in, features out: pictures are read and prepared in threads while the model works on the batch before."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,10 +17,10 @@ from xmr_ray.corpus.schema import CorpusSchema, PairRecords
 from xmr_ray.encoders import EfficientnetLite, ImageEncoder, Minilm, TextEncoder
 from xmr_ray.encoders.images import Rejected, decode, thumbnail
 from xmr_ray.encoders.precision import EncodingPrecision, choose_precision, reduced
-from xmr_ray.errors import CorpusError, ResourceError, StorageError
+from xmr_ray.errors import CorpusError, StorageError
+from xmr_ray.networks.fitting import FittingBatches
 from xmr_ray.types import FeatureDtype, Floats
 
-log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 WITHOUT_EFFECT = ("batch_size", "decode_threads", "max_rejects")
 
@@ -88,7 +87,7 @@ class PairEncoder:
         self._precision = choose_precision(settings.precision, self._device)
         self._image = settings.image.build(self._device)
         self._text = settings.text.build(self._device, state)
-        self._fitting = settings.batch_size
+        self._batches = FittingBatches(settings.batch_size, self._device, step="embed")
 
     @property
     def image_dim(self) -> int:
@@ -148,18 +147,8 @@ class PairEncoder:
 
     def _fit(self, encode: Callable[[list[Row]], Floats], rows: list[Row]) -> Floats:
         """All rows' features, in batches that fit the device's memory."""
-        while True:
-            try:
-                with reduced(self._precision, self._device):
-                    return np.concatenate([encode(rows[i : i + self._fitting]) for i in range(0, len(rows), self._fitting)])
-            except torch.OutOfMemoryError as error:
-                if self._fitting == 1:
-                    message = f"{self._device}: one single pair does not fit its memory"
-                    raise ResourceError(f"{message}; take a smaller encoder, or a device with more memory") from error
-            self._fitting //= 2
-            log.info("step=embed out_of_memory=true batch_size=%d", self._fitting)
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+        with reduced(self._precision, self._device):
+            return np.concatenate(self._batches.run(lambda part: encode(rows[part]), len(rows)))
 
 
 def _picture(records: RawRecords, row: int) -> bytes:

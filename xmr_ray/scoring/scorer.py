@@ -1,10 +1,9 @@
 """Scoring pairs with a round's networks; the score of a pair does not depend on its neighbours in the batch."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
+from xmr_ray.networks.fitting import FittingBatches
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.scoring.informativeness import IMAGE_SHARE, GaussianScores, score_gaussians
 from xmr_ray.scoring.outputs import EMBEDDINGS, FUSED_MEAN, ScoredPairs
@@ -17,7 +16,8 @@ class PairScorer:
 
     def __init__(self, networks: RoundNetworks, *, multi_label: bool, batch_size: int, device: torch.device) -> None:
         self._networks = networks.to(device).eval()
-        self._multi_label, self._batch_size, self._device = multi_label, batch_size, device
+        self._multi_label, self._device = multi_label, device
+        self._batches = FittingBatches(batch_size, device, step="score")
 
     def score(self, batch: PairBatch) -> ScoredPairs:
         """Every measure, the label probabilities of stage 1, and both towers' embeddings and class probabilities.
@@ -27,8 +27,9 @@ class PairScorer:
 
         Raises:
             StrategyError: a score is not finite; the pair is named.
+            ResourceError: one single pair does not fit the device's memory; a batch that does not is halved, and stays halved.
         """
-        parts = [self._forward(image, text) for image, text in self._slices(batch)]
+        parts = self._batches.run(lambda rows: self._forward(*self._tensors(batch, rows)), len(batch))
         probabilities_BC = np.concatenate([part[0] for part in parts])
         towers = {name: np.concatenate([part[1][i] for part in parts]) for i, name in enumerate(EMBEDDINGS)}
         columns = {name: measure(probabilities_BC, multi_label=self._multi_label) for name, measure in MEASURES.items()}
@@ -39,10 +40,8 @@ class PairScorer:
             columns |= {"intra": intra_B, "inter": inter_B, IMAGE_SHARE: image_share_B}
         return ScoredPairs(ScoreBlock(batch.pair_ids_B, columns), probabilities_BC, towers)
 
-    def _slices(self, batch: PairBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for start in range(0, len(batch), self._batch_size):
-            rows = slice(start, start + self._batch_size)
-            yield self._tensor(batch.image_BI[rows], batch.image_dtype), self._tensor(batch.text_BT[rows], batch.text_dtype)
+    def _tensors(self, batch: PairBatch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensor(batch.image_BI[rows], batch.image_dtype), self._tensor(batch.text_BT[rows], batch.text_dtype)
 
     def _tensor(self, stored: np.ndarray, dtype: str) -> torch.Tensor:
         # The copy makes the read-only view of the file writable, as torch asks; it travels to the device in its storage type.

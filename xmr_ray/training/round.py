@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from xmr_ray.component import Settings
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, TrainingError
+from xmr_ray.errors import CheckpointError, ConfigError, LedgerError, ResourceError, TrainingError
 from xmr_ray.networks import CommonSpace, GaussianHeads, LabelPredictor, NetworkDims
 from xmr_ray.networks.round import RoundNetworks
 from xmr_ray.retrieval import evaluate
@@ -100,19 +101,32 @@ def fit_round(
         ConfigError: `validation: split` without labels of the validation split.
         TrainingError: a loss or a weight became NaN or infinite.
         CheckpointError: the saved state, or the networks of the round before, do not fit this configuration.
+        ResourceError: a batch does not fit the device's memory; a smaller one would be another result, so that is for the user to say.
     """
     _check_labels(config, bought, validation)
     context = _context(config, corpus, ranks=ranks, device=device, seed=seed, round_index=round_index)
     fit = _Fit(config, corpus, context, checkpoints, on_epoch, previous if config.warm_start else None)
-    labelled = fit.labelled(bought, "train")
-    held_out = fit.labelled(validation, "validation") if config.validation == "split" and validation is not None else None
-    state = fit.load()
-    predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
-    space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
-    gaussian = fit.heads(space) if heads else None
+    with _memory_told(device):
+        labelled = fit.labelled(bought, "train")
+        held_out = fit.labelled(validation, "validation") if config.validation == "split" and validation is not None else None
+        state = fit.load()
+        predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
+        space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
+        gaussian = fit.heads(space) if heads else None
     told = {} if gaussian is None else {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
     summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought), **told}
     return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
+
+
+@contextmanager
+def _memory_told(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"training: a batch does not fit the memory of {device} ({error}); lower training.label_predictor.batch_size and "
+            "training.common_space.batch_size, or take a device with more memory"
+        ) from error
 
 
 def _check_labels(config: TrainingConfig, bought: LabelSet, validation: LabelSet | None) -> None:
