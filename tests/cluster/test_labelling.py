@@ -86,6 +86,38 @@ def test_a_file_with_problems_imports_nothing_unless_what_is_good_is_wanted(expe
     assert (found.num_new, found.status.num_answered, len(found.problems)) == (1, 1, 2)
 
 
+def test_an_answer_is_replaced_only_where_that_is_asked_for_and_never_once_it_is_paid_for(experiment, directory, waiting, tmp_path, capsys):
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(experiment))
+    import_answers(experiment, [csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled", f"{waiting[1]},,cannot_tell")])
+    newer = csv(tmp_path / "b.csv", f"{waiting[0]},class-2,labelled", f"{waiting[1]},,cannot_tell")
+    assert call("label", "import", "-c", str(config), newer) == 4
+    told = capsys.readouterr()
+    assert f"b.csv:2: pair_id {waiting[0]} is class-2 here, but was class-1 before; --replace takes the newer answer" in told.out
+    assert call("label", "import", "-c", str(config), newer, "--replace") == 0
+    assert "0 answers are new, 1 correct earlier ones, 1 were known, 0 lines hold none" in capsys.readouterr().out
+    again = import_answers(experiment, [newer], correct=True)
+    assert (again.num_new, again.num_corrected, again.num_same, again.status.num_answered) == (0, 0, 2, 2)
+    last = csv(tmp_path / "c.csv", f"{waiting[1]},class-0,labelled", f"{waiting[2]},,labelled")
+    found = import_answers(experiment, [last], correct=True)
+    assert (found.num_new, found.num_corrected, found.status.num_bought) == (1, 1, 3)
+    bought = [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0] * 5]
+    assert restore(directory).ledger.labels.dense(waiting, num_classes=5).tolist() == bought
+    too_late = csv(tmp_path / "d.csv", f"{waiting[1]},class-3,labelled")
+    assert call("label", "import", "-c", str(config), too_late, "--replace") == 4
+    assert "that is paid for, and a closed purchase is never changed" in capsys.readouterr().out
+    assert restore(directory).ledger.labels.dense(waiting, num_classes=5).tolist() == bought
+
+
+def test_nothing_is_replaced_where_a_run_begins_or_label_studio_keeps_the_answers(experiment, tmp_path):
+    file = csv(tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match="give one of them"):
+        import_answers(experiment, [file], as_seed=True, correct=True)
+    content = {**experiment.model_dump(mode="json", exclude_unset=True), "annotator": {"kind": "label_studio"}}
+    with pytest.raises(ConfigError, match="change the annotation in Label Studio"):
+        import_answers(validate(content, where="test"), [file], correct=True)
+
+
 def test_while_a_run_works_or_another_run_is_meant_nothing_is_taken(experiment, directory, waiting, tmp_path):
     file = csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled")
     with exclusive(directory.path), pytest.raises(RunError, match="another process works here"):

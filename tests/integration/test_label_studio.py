@@ -234,6 +234,7 @@ def test_skipping_changing_ones_mind_and_a_single_label(studio, tmp_path):
     answers = people.collect()
     assert answers.cannot_tell_n.tolist() == [1]
     assert answers.labels.dense([2, 3], num_classes=4).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+    assert {pair_id: answer.classes for pair_id, answer in read_answers(folder).items()} == {1: None, 2: (3,), 3: (0,)}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1])

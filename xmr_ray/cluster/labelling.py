@@ -10,12 +10,13 @@ from xmr_ray.cluster.predictions import newest_predictions, predicted_labels
 from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, pick
 from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.errors import LedgerError, RunError
+from xmr_ray.errors import ConfigError, LedgerError, RunError
 from xmr_ray.labels.annotators import FilesSettings
 from xmr_ray.labels.files import page_of
 from xmr_ray.labels.formats import LabelFormat, LabelRow, write_rows
+from xmr_ray.labels.label_studio_server import LabelStudioSettings
 from xmr_ray.labels.parse import Parsed, Rules, parse_answers
-from xmr_ray.loop.answering import known_answers, open_purchase, take_answers, take_seed
+from xmr_ray.loop.answering import OpenPurchase, known_answers, open_purchase, take_answers, take_seed
 from xmr_ray.loop.state import restore
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.runs.lock import Held, exclusive
@@ -38,9 +39,13 @@ class LabelStatus:
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of files: how many new answers are kept, and every problem; with problems nothing is kept unless good ones were wanted."""
+    """What became of files: how many answers are kept that are new or correct an earlier one, and every problem.
+
+    With problems nothing is kept unless good ones were wanted.
+    """
 
     num_new: int
+    num_corrected: int
     num_same: int
     num_blank: int
     problems: tuple[str, ...]
@@ -55,32 +60,45 @@ def label_status(experiment: Experiment, *, arm: str | None = None, seed: int | 
 
 
 def import_answers(
-    experiment: Experiment, files: Sequence[str], *, arm: str | None = None, seed: int | None = None, partial: bool = False, as_seed: bool = False
+    experiment: Experiment,
+    files: Sequence[str],
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    partial: bool = False,
+    as_seed: bool = False,
+    correct: bool = False,
 ) -> Imported:
     """Take answers into the purchase that waits, or with `as_seed` as the first purchase of a run; the receipt is written when all are there.
 
+    With `correct` answers count instead of earlier ones to the purchase that waits; what a receipt holds is never changed.
+
     Raises:
         RunError: the run has not begun, is locked, or has another configuration.
+        ConfigError: `correct` beside `as_seed`, or where Label Studio keeps the answers.
         LedgerError: what `as_seed` brings is not the first of its run or more than the budget; or a file has another format.
     """
+    if correct:
+        _check_correct(pick(experiment, arm=arm, seed=seed), as_seed=as_seed)
     data = {path: storage.read_bytes(path) for path in files}
     with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory, held):
-        config, ledger = arm_run.experiment, restore(directory).ledger
+        ledger = restore(directory).ledger
         waiting = None if as_seed else open_purchase(directory, ledger)
         asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
         schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
-        parsed = parse_answers(data, Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier))
+        rules = Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier, ledger.bought_ids, correct)
+        parsed = parse_answers(data, rules)
         if parsed.problems and not partial:
-            return Imported(0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+            return Imported(0, 0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
         source = ", ".join(files)
         if as_seed:
             _check_budget(arm_run, corpus, parsed)
             _begin(arm_run, corpus, directory)
             take_seed(directory, parsed.answers, source=source, held=held)
-        elif take_answers(directory, parsed.answers, source=source, held=held) and isinstance(config.annotator, FilesSettings) and waiting:
-            annotator = annotator_of(config, corpus, directory, campaign=campaign_of(arm_run, corpus))
-            annotator.request(waiting.selection, folder=waiting.place.path)  # what is answered leaves the page
-        return Imported(len(parsed.answers), parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+        elif take_answers(directory, parsed.answers, source=source, correct=correct, held=held) and waiting:
+            _show_rest(arm_run, corpus, directory, waiting)
+        counts = (len(parsed.answers) - parsed.num_corrected, parsed.num_corrected, parsed.num_same, parsed.num_blank)
+        return Imported(*counts, parsed.problems, _status(arm_run, directory))
 
 
 def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: str | None = None, seed: int | None = None) -> Mapping[str, int]:
@@ -135,6 +153,20 @@ def _held(experiment: Experiment, *, arm: str | None, seed: int | None, begin: b
 def _begin(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory) -> None:
     """Write the configuration of a new run, or check that an old one is the same."""
     directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
+
+
+def _check_correct(arm_run: ArmRun, *, as_seed: bool) -> None:
+    if as_seed:
+        raise ConfigError("--replace corrects answers to a purchase that waits, --as-seed begins a run; give one of them")
+    if isinstance(arm_run.experiment.annotator, LabelStudioSettings):
+        raise ConfigError("--replace is for answers from files; change the annotation in Label Studio, the next `xmr-ray run` takes it")
+
+
+def _show_rest(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory, waiting: OpenPurchase) -> None:
+    """What is answered leaves the page."""
+    if isinstance(arm_run.experiment.annotator, FilesSettings):
+        people = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus))
+        people.request(waiting.selection, folder=waiting.place.path)
 
 
 def _check_budget(arm_run: ArmRun, corpus: PairedCorpus, parsed: Parsed) -> None:
