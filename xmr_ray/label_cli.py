@@ -96,9 +96,10 @@ def status(
     if as_json:
         tell({"runs": [asdict(row) for row in rows]}, as_json=True)
         return
-    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked")
+    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked", "by other runs")
     for row in rows:
-        asked = ("–", "–", "–") if row.waiting_round is None else (str(row.waiting_round), str(row.num_answered), str(row.num_asked))
+        waits = (row.waiting_round, row.num_answered, row.num_asked, row.num_elsewhere)
+        asked = ("–",) * len(waits) if row.waiting_round is None else map(str, waits)
         table.add_row(row.run, str(row.num_bought), str(row.num_cannot_tell), *asked)
     out.print(table)
     for row in rows:
@@ -126,4 +127,5 @@ def _where(row: "LabelStatus") -> str:
     if row.waiting_round is None:
         return f"{row.run}: {row.num_bought} labels are bought, nothing is waited for; `xmr-ray run` goes on"
     place = f": {row.place}" if row.place else ""
-    return f"{row.run} waits for answers to round {row.waiting_round}, {row.num_answered} of {row.num_asked} have come{place}"
+    elsewhere = f", for {row.num_elsewhere} another run asks" if row.num_elsewhere else ""
+    return f"{row.run} waits for answers to round {row.waiting_round}, {row.num_answered} of {row.num_asked} have come{elsewhere}{place}"

@@ -10,7 +10,7 @@ import pytest
 
 from xmr_ray.errors import AnnotatorError, ConfigError, LedgerError
 from xmr_ray.labels.annotators import Answers, Pending
-from xmr_ray.labels.answers import read_answers
+from xmr_ray.labels.answers import append_answers, read_answers
 from xmr_ray.labels.label_studio import LabelStudioAnnotator, LabelStudioSettings, project_title
 from xmr_ray.labels.questions import Answer, Question
 from xmr_ray.types import Selection
@@ -171,6 +171,18 @@ def test_only_what_lacks_is_asked_and_pushed_with_its_own_reasons(studio, folder
     assert asked[0].utility_n.tolist() == [1.0, 0.5]
     assert asked[0].reasons["novelty"].tolist() == [0.0, 0.2]
     assert studio.pair_ids == [100, 101, 103, 102]
+
+
+def test_what_another_run_asks_for_is_not_pushed_and_its_answers_close_the_purchase(studio, folder):
+    people = annotator(studio)
+    people.request(select(100, 101, 102), folder=folder, elsewhere={101, 102})
+    assert studio.pair_ids == [100]
+    studio.annotate(100, "dog")
+    assert people.collect() == Pending(1, 3)
+    append_answers(folder, [Answer(101, (2,)), Answer(102, None)], source="run other")
+    people.request(select(100, 101, 102), folder=folder)
+    assert studio.pair_ids == [100]
+    assert people.collect().pair_ids.tolist() == [100, 101, 102]
 
 
 @pytest.mark.parametrize("kind", ["500", "refused", "late"])

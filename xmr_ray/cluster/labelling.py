@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xmr_ray import storage
 from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.predictions import newest_predictions, predicted_labels
-from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, pick
+from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, others_of, pick
 from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import ConfigError, LedgerError, RunError
@@ -15,8 +15,10 @@ from xmr_ray.labels.annotators import FilesSettings
 from xmr_ray.labels.files import page_of
 from xmr_ray.labels.formats import LabelFormat, LabelRow, write_rows
 from xmr_ray.labels.label_studio_server import LabelStudioSettings
+from xmr_ray.labels.ledger import LabelLedger
 from xmr_ray.labels.parse import Parsed, Rules, parse_answers
 from xmr_ray.loop.answering import OpenPurchase, known_answers, open_purchase, take_answers, take_seed
+from xmr_ray.loop.sharing import Others
 from xmr_ray.loop.state import restore
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.runs.lock import Held, exclusive
@@ -24,7 +26,10 @@ from xmr_ray.runs.lock import Held, exclusive
 
 @dataclass(frozen=True)
 class LabelStatus:
-    """Where a run stands with its labels: what is bought, and what the purchase that waits (if any) still lacks; `place` is where to answer."""
+    """Where a run stands with its labels: what is bought, and what the purchase that waits (if any) still lacks; `place` is where to answer.
+
+    For `num_elsewhere` of the pairs that lack an answer another run asks.
+    """
 
     run: str
     arm: str
@@ -34,6 +39,7 @@ class LabelStatus:
     waiting_round: int | None = None
     num_answered: int = 0
     num_asked: int = 0
+    num_elsewhere: int = 0
     place: str | None = None
 
 
@@ -54,9 +60,10 @@ class Imported:
 
 def label_status(experiment: Experiment, *, arm: str | None = None, seed: int | None = None) -> list[LabelStatus]:
     """Every run of an experiment (or those of one arm or seed) that has begun."""
-    wanted = [run for run in expand(experiment) if arm in (None, run.arm) and seed in (None, run.seed)]
-    folder = experiment_path(experiment)
-    return [_status(run, directory) for run in wanted if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+    runs, corpus, folder = expand(experiment), open_corpus(experiment), experiment_path(experiment)
+    wanted = [run for run in runs if arm in (None, run.arm) and seed in (None, run.seed)]
+    begun = [(run, directory) for run in wanted if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+    return [_status(run, directory, others_of(run, runs, corpus, folder)) for run, directory in begun]
 
 
 def import_answers(
@@ -82,23 +89,23 @@ def import_answers(
         _check_correct(pick(experiment, arm=arm, seed=seed), as_seed=as_seed)
     data = {path: storage.read_bytes(path) for path in files}
     with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory, held):
+        others = others_of(arm_run, expand(experiment), corpus, experiment_path(experiment))
         ledger = restore(directory).ledger
         waiting = None if as_seed else open_purchase(directory, ledger)
-        asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
-        schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
-        rules = Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier, ledger.bought_ids, correct)
-        parsed = parse_answers(data, rules)
+        if waiting:
+            waiting = replace(waiting, answers=others.take_over(waiting.place.path, waiting.selection.pair_ids_n.tolist()))
+        parsed = parse_answers(data, _rules(corpus, ledger, waiting, as_seed=as_seed, correct=correct))
         if parsed.problems and not partial:
-            return Imported(0, 0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+            return Imported(0, 0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory, others))
         source = ", ".join(files)
         if as_seed:
             _check_budget(arm_run, corpus, parsed)
             _begin(arm_run, corpus, directory)
             take_seed(directory, parsed.answers, source=source, held=held)
         elif take_answers(directory, parsed.answers, source=source, correct=correct, held=held) and waiting:
-            _show_rest(arm_run, corpus, directory, waiting)
+            _show_rest(arm_run, corpus, directory, waiting, others)
         counts = (len(parsed.answers) - parsed.num_corrected, parsed.num_corrected, parsed.num_same, parsed.num_blank)
-        return Imported(*counts, parsed.problems, _status(arm_run, directory))
+        return Imported(*counts, parsed.problems, _status(arm_run, directory, others))
 
 
 def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: str | None = None, seed: int | None = None) -> Mapping[str, int]:
@@ -155,6 +162,12 @@ def _begin(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory) -> No
     directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
 
 
+def _rules(corpus: PairedCorpus, ledger: LabelLedger, waiting: OpenPurchase | None, *, as_seed: bool, correct: bool) -> Rules:
+    asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
+    schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
+    return Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier, ledger.bought_ids, correct)
+
+
 def _check_correct(arm_run: ArmRun, *, as_seed: bool) -> None:
     if as_seed:
         raise ConfigError("--replace corrects answers to a purchase that waits, --as-seed begins a run; give one of them")
@@ -162,10 +175,10 @@ def _check_correct(arm_run: ArmRun, *, as_seed: bool) -> None:
         raise ConfigError("--replace is for answers from files; change the annotation in Label Studio, the next `xmr-ray run` takes it")
 
 
-def _show_rest(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory, waiting: OpenPurchase) -> None:
+def _show_rest(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory, waiting: OpenPurchase, others: Others) -> None:
     """What is answered leaves the page."""
     if isinstance(arm_run.experiment.annotator, FilesSettings):
-        people = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus))
+        people = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus), others=others)
         people.request(waiting.selection, folder=waiting.place.path)
 
 
@@ -175,7 +188,7 @@ def _check_budget(arm_run: ArmRun, corpus: PairedCorpus, parsed: Parsed) -> None
         raise LedgerError(f"{len(parsed.answers)} labels were brought, but budget.total is {total}; raise it to what shall be bought in all")
 
 
-def _status(run: ArmRun, directory: RunDirectory) -> LabelStatus:
+def _status(run: ArmRun, directory: RunDirectory, others: Others) -> LabelStatus:
     ledger = restore(directory).ledger
     waiting = open_purchase(directory, ledger)
     bought = (run.run_id, run.arm, run.seed, ledger.num_bought, len(ledger.cannot_tell_n))
@@ -183,4 +196,6 @@ def _status(run: ArmRun, directory: RunDirectory) -> LabelStatus:
         return LabelStatus(*bought)
     pending, page = waiting.pending, page_of(waiting.place.path)
     place = page if storage.exists(page) else str(getattr(run.experiment.annotator, "url", "")) or None
-    return LabelStatus(*bought, waiting.place.index, pending.num_answered, pending.num_asked, place)
+    lacking = set(waiting.selection.pair_ids_n.tolist()) - waiting.answers.keys()
+    num_elsewhere = len(others.asked(waiting.place, lacking))
+    return LabelStatus(*bought, waiting.place.index, pending.num_answered, pending.num_asked, num_elsewhere, place)

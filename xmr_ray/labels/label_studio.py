@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,8 @@ class LabelStudioAnnotator:
         self._folder = ""
         self._asked: Ids = np.empty(0, np.int64)
 
-    def request(self, selection: Selection, *, folder: str) -> None:
-        """Have a task for each pair that has no answer yet; what is there already is not pushed again.
+    def request(self, selection: Selection, *, folder: str, elsewhere: Collection[int] = ()) -> None:
+        """Have a task for each pair that has no answer yet; what is there already is not pushed again, nor what is asked for `elsewhere`.
 
         Raises:
             AnnotatorError: the server cannot be reached, or refuses.
@@ -71,8 +71,8 @@ class LabelStudioAnnotator:
             LedgerError: the project offers other classes than the corpus has.
         """
         self._folder, self._asked = folder, selection.pair_ids_n
-        answered = read_answers(folder)
-        wanted = [int(pair_id) for pair_id in selection.pair_ids_n if int(pair_id) not in answered]
+        settled = {*read_answers(folder), *elsewhere}
+        wanted = [pair_id for pair_id in selection.pair_ids_n.tolist() if pair_id not in settled]
         with self._server() as server:
             project = self._have_project(server)
             tasks: list[Mapping[str, Any]] = []
