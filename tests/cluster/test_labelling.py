@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xmr_ray import cli, storage
+from xmr_ray import storage
 from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.labelling import export_labels, import_answers, label_status
 from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, others_of, pick, run_experiment
@@ -87,7 +87,7 @@ def test_a_file_with_problems_imports_nothing_unless_what_is_good_is_wanted(expe
     assert (found.num_new, found.status.num_answered, len(found.problems)) == (1, 1, 2)
 
 
-def test_an_answer_is_replaced_only_where_that_is_asked_for_and_never_once_it_is_paid_for(experiment, directory, waiting, tmp_path, capsys):
+def test_an_answer_is_replaced_only_where_that_is_asked_for_and_never_once_it_is_paid_for(experiment, directory, waiting, tmp_path, capsys, call):
     config = tmp_path / "c.yaml"
     config.write_text(to_yaml(experiment))
     import_answers(experiment, [csv(tmp_path / "a.csv", f"{waiting[0]},class-1,labelled", f"{waiting[1]},,cannot_tell")])
@@ -191,7 +191,7 @@ def with_arms(experiment, **content):
     return validate({**experiment.model_dump(mode="json", exclude_unset=True), "arms": arms, **content}, where="test")
 
 
-def test_an_arm_asks_for_nothing_that_another_arm_asks_for_and_takes_over_its_answers(experiment, tmp_path, capsys):
+def test_an_arm_asks_for_nothing_that_another_arm_asks_for_and_takes_over_its_answers(experiment, tmp_path, capsys, call):
     experiment = with_arms(experiment)
     ids = begun(experiment)
     first, second = label_status(experiment)
@@ -240,13 +240,7 @@ def test_another_corpus_of_the_same_name_is_another_campaign(experiment, tmp_pat
     assert campaign_of(run, corpus) != campaign_of(run, other)
 
 
-def call(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
-    return ended.value.code
-
-
-def test_the_verbs_do_the_same_from_the_command_line(experiment, waiting, tmp_path, capsys):
+def test_the_verbs_do_the_same_from_the_command_line(experiment, waiting, tmp_path, capsys, call):
     config = tmp_path / "c.yaml"
     config.write_text(to_yaml(experiment))
     bad = csv(tmp_path / "bad.csv", f"{waiting[0]},class-9,labelled")
@@ -305,7 +299,7 @@ def results_of(experiment, run="entropy-s0"):
 
 
 @pytest.mark.ray
-def test_without_any_truth_three_rounds_of_files_equal_the_oracles_on_the_same_answers(session, quick, tmp_path, capsys):
+def test_without_any_truth_three_rounds_of_files_equal_the_oracles_on_the_same_answers(session, quick, tmp_path, capsys, call):
     strategy = {"arms": {}, "strategy": {"kind": "entropy"}, "budget": {"total": 60, "seed_pairs": 30, "per_round": 15}}
 
     def experiment_of(name, **content):
@@ -345,7 +339,7 @@ def test_without_any_truth_three_rounds_of_files_equal_the_oracles_on_the_same_a
 
 
 @pytest.mark.ray
-def test_two_arms_ask_people_once_and_each_ends_as_with_the_oracle(session, quick, tmp_path, capsys):
+def test_two_arms_ask_people_once_and_each_ends_as_with_the_oracle(session, quick, tmp_path, capsys, call):
     strategy = {"arms": {"random": {}, "entropy": {"strategy": {"kind": "entropy"}}}, "budget": {"total": 40, "seed_pairs": 30, "per_round": 10}}
     training = {"label_predictor": {"steps": 20}, "common_space": {"steps": 20}}
 
