@@ -99,8 +99,8 @@ def status(
     table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked", "by other runs")
     for row in rows:
         waits = (row.waiting_round, row.num_answered, row.num_asked, row.num_elsewhere)
-        asked = ("–",) * len(waits) if row.waiting_round is None else map(str, waits)
-        table.add_row(row.run, str(row.num_bought), str(row.num_cannot_tell), *asked)
+        told = ["–" if row.waiting_round is None else str(number) for number in waits]
+        table.add_row(row.run, str(row.num_bought), str(row.num_cannot_tell), *told)
     out.print(table)
     for row in rows:
         if row.place is not None:
