@@ -96,7 +96,7 @@ def status(
     if as_json:
         tell({"runs": [asdict(row) for row in rows]}, as_json=True)
         return
-    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked", "by other runs")
+    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked", "elsewhere")
     for row in rows:
         waits = (row.waiting_round, row.num_answered, row.num_asked, row.num_elsewhere)
         told = ["–" if row.waiting_round is None else str(number) for number in waits]

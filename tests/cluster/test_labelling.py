@@ -202,7 +202,7 @@ def test_an_arm_asks_for_nothing_that_another_arm_asks_for_and_takes_over_its_an
     some = csv(tmp_path / "a.csv", f"{ids[0]},class-1,labelled", f"{ids[1]},,cannot_tell")
     assert call("label", "import", "-c", str(config), some, "--arm", "a") == 0
     assert call("label", "status", "-c", str(config)) == 0
-    assert "by other runs" in capsys.readouterr().out
+    assert "elsewhere" in capsys.readouterr().out
     contradicts = csv(tmp_path / "b.csv", f"{ids[0]},class-2,labelled")
     found = import_answers(experiment, [contradicts], arm="b")
     assert found.problems == (f"{contradicts}:2: pair_id {ids[0]} is class-2 here, but was class-1 before; --replace takes the newer answer",)
