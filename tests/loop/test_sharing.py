@@ -202,10 +202,11 @@ def test_of_two_answers_the_own_one_stays_unless_the_other_is_a_later_revision(t
         kept = others.take_over(mine, [1, 2, 4, 5])
         assert kept == read_answers(mine) == {1: Answer(1, (1,)), 2: Answer(2, (0,)), 4: Answer(4, None)}
     files = len(storage.list_names(storage.join(mine, "answers")))
-    append_answers(second.round(2).path, [Answer(1, (3,)), Answer(4, None)], source="test", correct=True)
-    assert others.take_over(mine, [1, 2, 4, 5])[1] == Answer(1, (3,), revision=1)
+    for changed in (0, 4, 3):
+        append_answers(second.round(2).path, [Answer(1, (changed,)), Answer(4, None)], source="test", correct=True)
+    assert others.take_over(mine, [1, 2, 4, 5])[1] == Answer(1, (3,), revision=3)
     append_answers(mine, [Answer(1, (4,))], source="test", correct=True)
-    assert others.take_over(mine, [1, 2, 4, 5])[1] == Answer(1, (4,), revision=2), "mine is later still"
+    assert others.take_over(mine, [1, 2, 4, 5])[1] == Answer(1, (4,), revision=4), "mine is later still"
     assert len(storage.list_names(storage.join(mine, "answers"))) == files + 2
 
 
