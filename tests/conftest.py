@@ -41,6 +41,29 @@ def tiny_single(tmp_path_factory):
     return write_tiny(tmp_path_factory.mktemp("corpora") / "tiny-single", multi_label=False, seed=2)
 
 
+@pytest.fixture
+def call():
+    """What the command line does: a function of a verb's arguments that returns its exit code."""
+    from xmr_ray import cli
+
+    def run_verb(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(arguments))
+        return ended.value.code
+
+    return run_verb
+
+
+@pytest.fixture
+def written(tmp_path, tiny_corpus):
+    """Path of a configuration on `tiny_corpus`: 20 seed pairs, then twice 20 more."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"name: tiny\nstorage_path: {tmp_path}/runs\ncorpus: {{path: {tiny_corpus.path}}}\nbudget: {{total: 60, seed_pairs: 20, per_round: 20}}\n"
+    )
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def session():
     """Ray with two CPUs on loopback, shared by every test that is marked `ray`."""

@@ -9,25 +9,8 @@ from xmr_ray import cli
 from xmr_ray.errors import CheckpointError, LedgerError, ReaderError, ResourceError, StorageError, TrainingError, XmrError
 from xmr_ray.stopping import EXIT_CODES
 
-
-def call(*arguments):
-    """Exit code of a verb."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
-    return ended.value.code
-
-
 VERBS = {"ingest", "embed", "run", "score", "train", "evaluate", "report", "doctor", "label", "tune"}
 SYNTHETIC = "{kind: synthetic, num_train: 40, num_validation: 0, num_test: 12, image_dim: 6, text_dim: 5}"
-
-
-@pytest.fixture
-def written(tmp_path, tiny_corpus):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"name: tiny\nstorage_path: {tmp_path}/runs\ncorpus: {{path: {tiny_corpus.path}}}\nbudget: {{total: 60, seed_pairs: 20, per_round: 20}}\n"
-    )
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +22,7 @@ def test_every_error_has_its_documented_exit_code(error, code):
     assert f"{code} " in cli.__doc__
 
 
-def test_a_dry_run_tells_what_would_be_bought_and_runs_nothing(written, tmp_path, capsys):
+def test_a_dry_run_tells_what_would_be_bought_and_runs_nothing(written, tmp_path, capsys, call):
     assert call("run", "-c", written, "--dry-run", "--json", "strategy.kind=entropy", "full=true") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["purchases"] == {"entropy-s0": [20, 20, 20], "full-s0": [600]}
@@ -48,28 +31,28 @@ def test_a_dry_run_tells_what_would_be_bought_and_runs_nothing(written, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_budget_larger_than_the_pool_is_refused_before_anything_starts(written, tmp_path, capsys):
+def test_a_budget_larger_than_the_pool_is_refused_before_anything_starts(written, tmp_path, capsys, call):
     assert call("run", "-c", written, "budget.total=601") == 2
     assert "budget.total is 601, but the train split holds 600 pairs" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_wrong_key_is_named_with_what_was_probably_meant(written, capsys):
+def test_a_wrong_key_is_named_with_what_was_probably_meant(written, capsys, call):
     assert call("run", "-c", written, "budget.totl=3") == 2
     assert "unknown key 'budget.totl', did you mean total" in capsys.readouterr().err
 
 
-def test_a_corpus_that_is_not_there_is_named(written, capsys):
+def test_a_corpus_that_is_not_there_is_named(written, capsys, call):
     assert call("run", "-c", written, "corpus.path=/nowhere/at/all") == 3
     assert "/nowhere/at/all: no corpus here" in capsys.readouterr().err
 
 
-def test_a_report_of_nothing_says_what_to_do(written, capsys):
+def test_a_report_of_nothing_says_what_to_do(written, capsys, call):
     assert call("report", "-c", written) == 4
     assert "xmr-ray run" in capsys.readouterr().err
 
 
-def test_ingest_writes_what_the_reader_reads_and_leaves_a_finished_corpus_alone(tmp_path, capsys):
+def test_ingest_writes_what_the_reader_reads_and_leaves_a_finished_corpus_alone(tmp_path, capsys, call):
     path = tmp_path / "synthetic.yaml"
     path.write_text(f"corpus:\n  path: {tmp_path}/corpus\n  reader: {SYNTHETIC}\n")
     assert call("ingest", "-c", str(path), "--json") == 0
@@ -83,12 +66,12 @@ def test_ingest_writes_what_the_reader_reads_and_leaves_a_finished_corpus_alone(
     assert "sound" in capsys.readouterr().out
 
 
-def test_ingest_without_a_reader_says_so(written, capsys):
+def test_ingest_without_a_reader_says_so(written, capsys, call):
     assert call("ingest", "-c", written) == 2
     assert "corpus.reader is not set" in capsys.readouterr().err
 
 
-def test_the_doctor_finds_a_flipped_byte(tmp_path, capsys):
+def test_the_doctor_finds_a_flipped_byte(tmp_path, capsys, call):
     path = tmp_path / "synthetic.yaml"
     path.write_text(f"corpus:\n  path: {tmp_path}/corpus\n  reader: {SYNTHETIC}\nbudget: {{total: 40}}\n")
     assert call("ingest", "-c", str(path), "--json") == 0
@@ -114,7 +97,7 @@ def test_every_job_hands_its_arguments_to_its_verb(monkeypatch):
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS - {"label"}))
-def test_every_verb_tells_how_it_is_used_and_is_named_in_the_help(verb, capsys):
+def test_every_verb_tells_how_it_is_used_and_is_named_in_the_help(verb, capsys, call):
     assert call(verb, "--help") == 0
     told = capsys.readouterr().out
     assert all(option in told for option in ("--config", "--json", "--dry-run"))

@@ -25,6 +25,9 @@ Files = Annotated[
     list[str], typer.Argument(metavar="FILES... [KEY.SUB=VALUE]...", help=".csv, .jsonl or .json (COCO instances) with answers, then overrides")
 ]
 PartialOption = Annotated[bool, typer.Option("--partial", help="keep what is good of files that have problems")]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="an answer that contradicts an earlier one counts instead of it, until it is paid for")
+]
 AsSeedOption = Annotated[bool, typer.Option("--as-seed", help="labels bought elsewhere: they are the first purchase of a run that has bought none")]
 
 
@@ -36,6 +39,7 @@ def import_(
     seed: SeedOption = None,
     partial: PartialOption = False,
     as_seed: AsSeedOption = False,
+    replace: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take answers into the purchase that waits; when all are there it is paid for, and `xmr-ray run` goes on."""
@@ -46,7 +50,7 @@ def import_(
     experiment = loaded(config_path, overrides)
     from xmr_ray.cluster.labelling import import_answers
 
-    found = import_answers(experiment, paths, arm=arm, seed=seed, partial=partial, as_seed=as_seed)
+    found = import_answers(experiment, paths, arm=arm, seed=seed, partial=partial, as_seed=as_seed, correct=replace)
     if as_json:
         tell(asdict(found), as_json=True)
     else:
@@ -55,7 +59,8 @@ def import_(
     if found.problems and not partial:
         raise LedgerError(f"{len(found.problems)} problems, nothing was imported; correct them, or take what is good with --partial")
     if not as_json:
-        out.print(f"{found.num_new} answers are new, {found.num_same} were known, {found.num_blank} lines hold none", markup=False)
+        corrected = f"{found.num_corrected} correct earlier ones, " if found.num_corrected else ""
+        out.print(f"{found.num_new} answers are new, {corrected}{found.num_same} were known, {found.num_blank} lines hold none", markup=False)
         out.print(_where(found.status), markup=False)
 
 
@@ -91,10 +96,11 @@ def status(
     if as_json:
         tell({"runs": [asdict(row) for row in rows]}, as_json=True)
         return
-    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked")
+    table = Table("run", "bought", "cannot tell", "waits in round", "answered", "asked", "elsewhere")
     for row in rows:
-        asked = ("–", "–", "–") if row.waiting_round is None else (str(row.waiting_round), str(row.num_answered), str(row.num_asked))
-        table.add_row(row.run, str(row.num_bought), str(row.num_cannot_tell), *asked)
+        waits = (row.waiting_round, row.num_answered, row.num_asked, row.num_elsewhere)
+        told = ["–" if row.waiting_round is None else str(number) for number in waits]
+        table.add_row(row.run, str(row.num_bought), str(row.num_cannot_tell), *told)
     out.print(table)
     for row in rows:
         if row.place is not None:
@@ -121,4 +127,5 @@ def _where(row: "LabelStatus") -> str:
     if row.waiting_round is None:
         return f"{row.run}: {row.num_bought} labels are bought, nothing is waited for; `xmr-ray run` goes on"
     place = f": {row.place}" if row.place else ""
-    return f"{row.run} waits for answers to round {row.waiting_round}, {row.num_answered} of {row.num_asked} have come{place}"
+    elsewhere = f", for {row.num_elsewhere} another run asks" if row.num_elsewhere else ""
+    return f"{row.run} waits for answers to round {row.waiting_round}, {row.num_answered} of {row.num_asked} have come{elsewhere}{place}"

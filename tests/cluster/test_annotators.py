@@ -7,6 +7,7 @@ from xmr_ray.cluster.predictions import predicted_labels
 from xmr_ray.config import validate
 from xmr_ray.labels.annotators import Oracle
 from xmr_ray.labels.files import FilesAnnotator
+from xmr_ray.loop.sharing import Others, Sharing
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.types import Selection
 
@@ -14,10 +15,11 @@ from xmr_ray.types import Selection
 def test_the_settings_say_who_answers(tiny_corpus, tmp_path):
     directory = RunDirectory(str(tmp_path))
     built = [
-        type(annotator_of(validate({"annotator": {"kind": kind}}, where="test"), tiny_corpus, directory, campaign="c"))
+        annotator_of(validate({"annotator": {"kind": kind}}, where="test"), tiny_corpus, directory, campaign="c", others=Others())
         for kind in ("oracle", "files")
     ]
-    assert built == [Oracle, FilesAnnotator]
+    assert [type(one) for one in built] == [Oracle, Sharing]
+    assert isinstance(built[1]._people, FilesAnnotator)
 
 
 @pytest.fixture

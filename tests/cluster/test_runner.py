@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from xmr_ray import cli, storage
+from xmr_ray import storage
 from xmr_ray.cluster.engine import RayEngine
 from xmr_ray.cluster.runner import evaluate_last, experiment_path, pick, run_experiment, score_last, train_last
 from xmr_ray.config import to_yaml, validate
@@ -159,13 +159,7 @@ def test_single_steps_work_on_the_newest_networks(session, finished):
         pick(experiment, arm=None, seed=0)
 
 
-def call(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
-    return ended.value.code
-
-
-def test_the_verbs_do_the_same_from_the_command_line(session, finished, tmp_path, capsys):
+def test_the_verbs_do_the_same_from_the_command_line(session, finished, tmp_path, capsys, call):
     experiment, _, _, _ = finished
     path = tmp_path / "c.yaml"
     path.write_text(to_yaml(experiment))

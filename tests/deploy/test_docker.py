@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "docker" / "Dockerfile"
 IGNORE = FILE.with_name("Dockerfile.dockerignore")
 TARGETS = {"cpu", "cuda"}
+# what jobs need that run in the image: HDF5, runs in s3:// and gs://, a search, a server of people
+EXTRAS = {"readers", "object-store", "tune", "label-studio"}
 KNOWN = {"FROM", "RUN", "ENV", "ARG", "LABEL", "COPY", "WORKDIR", "USER", "CMD"}
 
 
@@ -23,7 +26,8 @@ def instructions(text):
 
 
 def pinned(package):
-    return re.search(rf"^{package}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    found = re.search(rf"^{package}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    return found and found[1]
 
 
 def stages(found):
@@ -56,7 +60,18 @@ def problems(text):
         wrong.append("hnswlib would be compiled for the builder's CPU")
     if "/etc/profile.d/" not in text:
         wrong.append("a login shell would not find the environment")
-    return wrong + wrong_labels(found)
+    return wrong + wrong_labels(found) + wrong_extras(found)
+
+
+def wrong_extras(found):
+    installed = {extra.strip() for word, rest in found if word == "RUN" for some in re.findall(r"'\.\[(.*?)\]'", rest) for extra in some.split(",")}
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    packages = {re.match(r"[\w-]+", package)[0] for extra in installed & offered.keys() for package in offered[extra]}
+    return [
+        *(f"extra {extra} is not in the image" for extra in sorted(EXTRAS - installed)),
+        *(f"no extra {extra} in pyproject.toml" for extra in sorted(installed - offered.keys())),
+        *(f"{package} is not pinned in constraints.txt" for package in sorted(packages) if pinned(package) is None),
+    ]
 
 
 def wrong_instruction(word, rest, named):
@@ -117,7 +132,11 @@ def test_what_is_copied_reaches_the_build():
         ("--from=builder", "--from=bilder", "no stage bilder"),
         ('ray="2.60.0"', 'ray="2.59.0"', "label xmr-ray.version.ray is 2.59.0, expected 2.60.0"),
         (f'image.version="{__version__}"', 'image.version="9"', f"label org.opencontainers.image.version is 9, expected {__version__}"),
-        ("--constraint constraints.txt '.[readers]'", "'.[readers]'", "without the constraints: python -m pip install '.[readers]'"),
+        ("--constraint constraints.txt '.[readers", "'.[readers", "without the constraints: python -m pip install '.[readers"),
+        ("object-store,", "", "extra object-store is not in the image"),
+        ("tune,label-studio", "label-studio", "extra tune is not in the image"),
+        (",label-studio]", ",label-studoi]", "no extra label-studoi in pyproject.toml"),
+        ("[readers,", "[readers,torchvision,", "torchvision is not pinned in constraints.txt"),
         ("HNSWLIB_NO_NATIVE=1", "HNSWLIB_NATIVE=1", "hnswlib would be compiled for the builder's CPU"),
         ('ARG TORCH_INDEX=""', 'ARG TORCH_INDEX="https://example.org/whl"', 'names a host: TORCH_INDEX="https://example.org/whl"'),
         ("PYTHONUNBUFFERED=1", "RAY_AUTH_TOKEN=x", "a secret in the image"),

@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 
-from xmr_ray import cli, storage
+from xmr_ray import storage
 from xmr_ray.cluster.runner import campaign_of, experiment_path, open_corpus, run_experiment
 from xmr_ray.config import expand, to_yaml, validate
 from xmr_ray.corpus.source import Source
@@ -234,6 +234,7 @@ def test_skipping_changing_ones_mind_and_a_single_label(studio, tmp_path):
     answers = people.collect()
     assert answers.cannot_tell_n.tolist() == [1]
     assert answers.labels.dense([2, 3], num_classes=4).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+    assert {pair_id: answer.classes for pair_id, answer in read_answers(folder).items()} == {1: None, 2: (3,), 3: (0,)}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1])
@@ -312,18 +313,12 @@ def write_corpus(path, *, truth):
     return {"path": str(path)}
 
 
-def call(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
-    return ended.value.code
-
-
 def rounds_of(experiment):
     return RunDirectory(storage.join(experiment_path(experiment), "entropy-s0")).rounds()
 
 
 @pytest.mark.ray
-def test_run_by_run_without_any_truth_it_ends_as_the_oracle_on_the_same_answers(session, quick, studio, tmp_path, capsys):
+def test_run_by_run_without_any_truth_it_ends_as_the_oracle_on_the_same_answers(session, quick, studio, tmp_path, capsys, call):
     def experiment_of(name, **content):
         changes = {"arms": {}, "strategy": {"kind": "entropy"}, "budget": {"total": 60, "seed_pairs": 30, "per_round": 15}}
         training = {"label_predictor": {"steps": 20}, "common_space": {"steps": 20}}

@@ -1,11 +1,13 @@
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmr_ray.errors import LedgerError
+from xmr_ray.errors import LedgerError, StorageError
 from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.answers import append_answers, closing, read_answers
 from xmr_ray.labels.ledger import read_receipt, write_receipt
@@ -38,6 +40,75 @@ def test_a_contradiction_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(LedgerError, match="pair_id 7 is answered twice"):
         append_answers(str(tmp_path), [Answer(7, (1,)), Answer(7, (2,))], source="b")
     assert read_answers(str(tmp_path)) == {5: Answer(5, (1,), "ann")}
+
+
+def test_a_correction_counts_and_what_it_corrects_stays_on_disk(tmp_path):
+    folder, files = str(tmp_path), tmp_path / "answers"
+    append_answers(folder, [Answer(5, (1,), "ann"), Answer(6, ())], source="a")
+    for number, classes in enumerate([(2,), None, (1,)], 1):  # back to what it was is a correction, too
+        for _ in range(2):
+            append_answers(folder, [Answer(5, classes, "bob"), Answer(6, ())], source="b", correct=True)
+        assert read_answers(folder) == {5: Answer(5, classes, "bob", number), 6: Answer(6, ())}
+        assert len(list(files.iterdir())) == number + 1, "written twice, there once"
+    with pytest.raises(LedgerError, match=r"pair_id 5 is answered twice, classes 1 \(by bob\) and classes 2"):
+        append_answers(folder, [Answer(5, (2,))], source="a")
+    with pytest.raises(LedgerError, match="pair_id 5 is answered twice"):
+        append_answers(folder, [Answer(5, (2,)), Answer(5, (3,))], source="c", correct=True)
+    assert read_answers(folder)[5] == Answer(5, (1,), "bob", 3)
+
+
+def test_answers_that_are_older_than_corrections_are_read_and_can_be_corrected(tmp_path):
+    path = Path(append_answers(str(tmp_path), [Answer(5, (1,)), Answer(6, None)], source="a"))
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["revision"]), path)
+    assert read_answers(str(tmp_path)) == {5: Answer(5, (1,)), 6: Answer(6, None)}
+    append_answers(str(tmp_path), [Answer(6, (0,))], source="b", correct=True)
+    assert read_answers(str(tmp_path)) == {5: Answer(5, (1,)), 6: Answer(6, (0,), revision=1)}
+    pq.write_table(table.drop_columns(["labels"]), path)
+    with pytest.raises(StorageError, match="has no column 'labels'"):
+        read_answers(str(tmp_path))
+
+
+class KillError(BaseException):
+    """Stands for kill -9: nothing catches it, and what would tidy up after it does nothing."""
+
+
+def test_killed_while_a_correction_is_written_either_answer_is_there_and_no_other_is_lost(tmp_path, monkeypatch):
+    before, after = {5: Answer(5, (1,)), 6: Answer(6, ())}, {5: Answer(5, (2,), revision=1), 6: Answer(6, ()), 7: Answer(7, None)}
+
+    def correct(folder):
+        append_answers(folder, [Answer(5, (2,)), Answer(7, None)], source="b", correct=True)
+
+    found = []
+    for moment in range(1, 9):
+        folder, left = str(tmp_path / str(moment)), moment
+        append_answers(folder, list(before.values()), source="a")
+
+        def dying(real):
+            def call(*arguments):
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise KillError
+                return real(*arguments)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "link"):
+                patch.setattr(os, name, dying(getattr(os, name)))
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            try:
+                correct(folder)
+            except KillError:
+                found.append(read_answers(folder))
+            else:
+                break
+        correct(folder)
+        assert read_answers(folder) == after
+    assert before in found, "killed before it had its name"
+    assert after in found, "killed after it"
+    assert all(one in (before, after) for one in found)
 
 
 def test_contradicting_files_are_told(tmp_path):

@@ -63,6 +63,19 @@ def test_answers_in_the_browser_outlive_a_partial_import_but_not_other_questions
     assert len({whole, key(SELECTION, ("cat", "cow")), key(Selection(np.array([9, 2, 6]), np.zeros(3)), ("cat", "dog"))}) == 3
 
 
+def test_for_what_another_run_asks_nobody_is_asked_here_and_its_answer_closes_the_purchase_all_the_same(annotator, asked, tmp_path):
+    annotator.request(SELECTION, folder=str(tmp_path))
+    key = re.search(r"xmr-ray:\w{16}", (tmp_path / "to_label" / "index.html").read_text())[0]
+    annotator.request(SELECTION, folder=str(tmp_path), elsewhere={2, 77})
+    assert asked == [[9, 2, 5], [9, 5]]
+    assert re.search(r"xmr-ray:\w{16}", (tmp_path / "to_label" / "index.html").read_text())[0] == key, "what was ticked is still there"
+    annotator.request(SELECTION, folder=str(tmp_path), elsewhere={9, 2, 5})
+    assert not (tmp_path / "to_label").exists(), "there is nothing to tick"
+    assert annotator.collect() == Pending(0, 3)
+    append_answers(str(tmp_path), [Answer(9, (0,)), Answer(2, None), Answer(5, ())], source="run other")
+    assert annotator.collect().pair_ids.tolist() == [2, 5, 9]
+
+
 def test_what_is_answered_is_not_asked_again_and_closes_when_nothing_is_open(annotator, asked, tmp_path):
     annotator.request(SELECTION, folder=str(tmp_path))
     append_answers(str(tmp_path), [Answer(2, None)], source="test")

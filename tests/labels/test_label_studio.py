@@ -10,9 +10,9 @@ import pytest
 
 from xmr_ray.errors import AnnotatorError, ConfigError, LedgerError
 from xmr_ray.labels.annotators import Answers, Pending
-from xmr_ray.labels.answers import read_answers
+from xmr_ray.labels.answers import append_answers, read_answers
 from xmr_ray.labels.label_studio import LabelStudioAnnotator, LabelStudioSettings, project_title
-from xmr_ray.labels.questions import Question
+from xmr_ray.labels.questions import Answer, Question
 from xmr_ray.types import Selection
 
 NAMES = ("cat", "dog", "bird")
@@ -173,6 +173,18 @@ def test_only_what_lacks_is_asked_and_pushed_with_its_own_reasons(studio, folder
     assert studio.pair_ids == [100, 101, 103, 102]
 
 
+def test_what_another_run_asks_for_is_not_pushed_and_its_answers_close_the_purchase(studio, folder):
+    people = annotator(studio)
+    people.request(select(100, 101, 102), folder=folder, elsewhere={101, 102})
+    assert studio.pair_ids == [100]
+    studio.annotate(100, "dog")
+    assert people.collect() == Pending(1, 3)
+    append_answers(folder, [Answer(101, (2,)), Answer(102, None)], source="run other")
+    people.request(select(100, 101, 102), folder=folder)
+    assert studio.pair_ids == [100]
+    assert people.collect().pair_ids.tolist() == [100, 101, 102]
+
+
 @pytest.mark.parametrize("kind", ["500", "refused", "late"])
 @pytest.mark.parametrize("on", [r"POST .*/import", r"POST /api/projects/", r"GET .*/export", r"GET /api/projects/", r"PATCH .*"])
 @pytest.mark.parametrize("times", [1, 3])
@@ -237,7 +249,21 @@ def test_until_the_purchase_is_closed_a_person_may_think_again_and_the_last_word
     studio.annotate(1, "cat", by=2)
     studio.annotate(2, "bird")
     assert people.collect().labels.dense([1, 2], num_classes=3).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert read_answers(folder) == {1: Answer(1, (0,), "user 2", 1), 2: Answer(2, (2,), "user 1")}, "what is kept is what was paid for"
     assert "pair_id=1 annotation=1 by='user 1' classes=(1,) overruled_by='user 2' classes_now=(0,)" in caplog.text
+
+
+def test_a_change_is_fetched_before_the_purchase_is_closed_and_an_annotation_that_is_deleted_stays_answered(studio, folder):
+    people = annotator(studio)
+    people.request(select(1, 2), folder=folder)
+    for said in (["dog"], ["cat"], ["cat"], []):
+        studio.annotate(1, *said)
+        assert people.collect() == Pending(1, 2)
+    assert read_answers(folder) == {1: Answer(1, (), "user 1", 2)}
+    studio.tasks[0]["annotations"].clear()
+    people.request(select(1, 2), folder=folder)
+    assert people.collect() == Pending(1, 2)
+    assert read_answers(folder) == {1: Answer(1, (), "user 1", 2)}
 
 
 def test_answers_that_were_fetched_outlive_the_project(studio, folder):

@@ -45,9 +45,21 @@ def test_the_same_answer_in_another_file_or_earlier_is_fine_and_another_one_is_n
     found = parse_answers({"a.csv": csv("3,cat;dog,labelled", "5,,labelled")}, rules)
     assert found.answers == ()
     assert found.problems == (
-        "a.csv:2: pair_id 3 is cat and dog here, but was cat before",
-        "a.csv:3: pair_id 5 is without a class here, but was cannot_tell before",
+        "a.csv:2: pair_id 3 is cat and dog here, but was cat before; --replace takes the newer answer",
+        "a.csv:3: pair_id 5 is without a class here, but was cannot_tell before; --replace takes the newer answer",
     )
+
+
+def test_a_correction_is_an_answer_unless_the_earlier_one_is_paid_for():
+    earlier = {3: Answer(3, (0,), "ann"), 1: Answer(1, None), 5: Answer(5, None), 9: Answer(9, ())}
+    rules = Rules(**{**vars(RULES), "earlier": earlier, "paid": np.array([1]), "correct": True})
+    found = parse_answers({"a.csv": csv("3,dog,labelled", "1,cat,labelled", "5,,cannot_tell", "8,dog,labelled", "9,,cannot_tell")}, rules)
+    assert found.answers == (Answer(3, (1,)), Answer(8, (1,)), Answer(9, None))
+    assert (found.num_corrected, found.num_same) == (2, 1)
+    paid = "a.csv:3: pair_id 1 is cat here, but was cannot_tell before; that is paid for, and a closed purchase is never changed"
+    assert found.problems == (paid,)
+    within = parse_answers({"a.csv": csv("3,dog,labelled"), "b.csv": csv("3,tool,labelled")}, rules)
+    assert (within.answers, within.problems) == ((), ("b.csv:2: pair_id 3 contradicts a.csv:2",))
 
 
 def test_files_that_contradict_each_other_give_no_answer():

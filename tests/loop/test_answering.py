@@ -90,6 +90,43 @@ def test_what_is_answered_is_never_asked_again_and_cannot_tell_is_an_answer(peop
     assert not set(asked[-1]) & set(asked[0]), "also the pairs of which nobody could tell"
 
 
+def test_an_answer_may_be_corrected_until_the_purchase_is_closed_and_never_after(people, truth):
+    run = people("corrected", purchases=(20, 10))
+    run_rounds(run)
+    right = tick(run.directory, truth)
+    first = right[0]
+    wrong = Answer(first.pair_id, None, "ann")
+    assert take_answers(run.directory, [wrong, *right[1:6]], source="a") == Pending(6, 20)
+    with pytest.raises(LedgerError, match=f"pair_id {first.pair_id} is answered twice"):
+        take_answers(run.directory, [first], source="b")
+    assert take_answers(run.directory, [first], source="b", correct=True) == Pending(6, 20)
+    assert take_answers(run.directory, right[6:], source="c") is None
+    paid = read_receipt(run.directory.round(0).receipt)
+    assert paid.cannot_tell_n.tolist() == []
+    np.testing.assert_array_equal(paid.labels.dense([first.pair_id], num_classes=5), truth.dense([first.pair_id], num_classes=5))
+    receipt = storage.read_bytes(run.directory.round(0).receipt)
+    assert run_rounds(people("corrected", purchases=(20, 10))).pending == Pending(0, 10)
+    take_answers(run.directory, [wrong], source="d", correct=True)
+    assert storage.read_bytes(run.directory.round(0).receipt) == receipt
+
+
+def test_the_last_answer_may_be_a_correction_that_comes_before_the_receipt(people, truth, monkeypatch):
+    import xmr_ray.loop.answering as answering
+
+    def killed(*_, **__):
+        raise KillError
+
+    run = people("corrected late", purchases=(20, 10))
+    run_rounds(run)
+    answers = tick(run.directory, truth)
+    with monkeypatch.context() as patch:
+        patch.setattr(answering, "close_purchase", killed)
+        with pytest.raises(KillError):
+            take_answers(run.directory, answers, source="a")
+    assert take_answers(run.directory, [Answer(answers[0].pair_id, None)], source="b", correct=True) is None
+    assert read_receipt(run.directory.round(0).receipt).cannot_tell_n.tolist() == [answers[0].pair_id]
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["before the receipt", "after the receipt"])
 def test_killed_between_import_and_receipt_nothing_is_lost(make_run, people, truth, monkeypatch, late):
     import xmr_ray.loop.steps as steps

@@ -14,6 +14,7 @@ from xmr_ray.labels.files import FilesAnnotator
 from xmr_ray.labels.label_studio import LabelStudioAnnotator
 from xmr_ray.labels.label_studio_server import LabelStudioSettings
 from xmr_ray.labels.questions import Question
+from xmr_ray.loop.sharing import Others, Sharing
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.types import Selection
 
@@ -44,11 +45,11 @@ class Questioner:
         ]
 
 
-def annotator_of(config: Experiment, corpus: PairedCorpus, directory: RunDirectory, *, campaign: str) -> Annotator:
-    """The annotator that a configuration asks for; truth is opened for the oracle alone."""
+def annotator_of(config: Experiment, corpus: PairedCorpus, directory: RunDirectory, *, campaign: str, others: Others) -> Annotator:
+    """The annotator that a configuration asks for; truth is opened for the oracle alone, people answer for other runs too."""
     if isinstance(config.annotator, OracleSettings):
         return Oracle(open_truth(corpus, "train").take)
     ask, schema = Questioner(corpus, directory), corpus.schema
     if isinstance(config.annotator, LabelStudioSettings):
-        return LabelStudioAnnotator(config.annotator, ask, schema.class_names, schema.multi_label, campaign=campaign)
-    return FilesAnnotator(ask, schema.class_names, schema.multi_label)
+        return Sharing(LabelStudioAnnotator(config.annotator, ask, schema.class_names, schema.multi_label, campaign=campaign), others)
+    return Sharing(FilesAnnotator(ask, schema.class_names, schema.multi_label), others)

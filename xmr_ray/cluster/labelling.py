@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xmr_ray import storage
 from xmr_ray.cluster.annotators import annotator_of
 from xmr_ray.cluster.predictions import newest_predictions, predicted_labels
-from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, pick
+from xmr_ray.cluster.runner import campaign_of, check_run, experiment_path, open_corpus, others_of, pick
 from xmr_ray.config import ArmRun, Experiment, expand, to_yaml
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.errors import LedgerError, RunError
+from xmr_ray.errors import ConfigError, LedgerError, RunError
 from xmr_ray.labels.annotators import FilesSettings
 from xmr_ray.labels.files import page_of
 from xmr_ray.labels.formats import LabelFormat, LabelRow, write_rows
+from xmr_ray.labels.label_studio_server import LabelStudioSettings
+from xmr_ray.labels.ledger import LabelLedger
 from xmr_ray.labels.parse import Parsed, Rules, parse_answers
-from xmr_ray.loop.answering import known_answers, open_purchase, take_answers, take_seed
+from xmr_ray.loop.answering import OpenPurchase, known_answers, open_purchase, take_answers, take_seed
+from xmr_ray.loop.sharing import Others
 from xmr_ray.loop.state import restore
 from xmr_ray.runs.directory import RunDirectory
 from xmr_ray.runs.lock import Held, exclusive
@@ -23,7 +26,10 @@ from xmr_ray.runs.lock import Held, exclusive
 
 @dataclass(frozen=True)
 class LabelStatus:
-    """Where a run stands with its labels: what is bought, and what the purchase that waits (if any) still lacks; `place` is where to answer."""
+    """Where a run stands with its labels: what is bought, and what the purchase that waits (if any) still lacks; `place` is where to answer.
+
+    For `num_elsewhere` of the pairs that lack an answer another run asks.
+    """
 
     run: str
     arm: str
@@ -33,14 +39,19 @@ class LabelStatus:
     waiting_round: int | None = None
     num_answered: int = 0
     num_asked: int = 0
+    num_elsewhere: int = 0
     place: str | None = None
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of files: how many new answers are kept, and every problem; with problems nothing is kept unless good ones were wanted."""
+    """What became of files: how many answers are kept that are new or correct an earlier one, and every problem.
+
+    With problems nothing is kept unless good ones were wanted.
+    """
 
     num_new: int
+    num_corrected: int
     num_same: int
     num_blank: int
     problems: tuple[str, ...]
@@ -49,38 +60,52 @@ class Imported:
 
 def label_status(experiment: Experiment, *, arm: str | None = None, seed: int | None = None) -> list[LabelStatus]:
     """Every run of an experiment (or those of one arm or seed) that has begun."""
-    wanted = [run for run in expand(experiment) if arm in (None, run.arm) and seed in (None, run.seed)]
-    folder = experiment_path(experiment)
-    return [_status(run, directory) for run in wanted if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+    runs, corpus, folder = expand(experiment), open_corpus(experiment), experiment_path(experiment)
+    wanted = [run for run in runs if arm in (None, run.arm) and seed in (None, run.seed)]
+    begun = [(run, directory) for run in wanted if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+    return [_status(run, directory, others_of(run, runs, corpus, folder)) for run, directory in begun]
 
 
 def import_answers(
-    experiment: Experiment, files: Sequence[str], *, arm: str | None = None, seed: int | None = None, partial: bool = False, as_seed: bool = False
+    experiment: Experiment,
+    files: Sequence[str],
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    partial: bool = False,
+    as_seed: bool = False,
+    correct: bool = False,
 ) -> Imported:
     """Take answers into the purchase that waits, or with `as_seed` as the first purchase of a run; the receipt is written when all are there.
 
+    With `correct` answers count instead of earlier ones to the purchase that waits; what a receipt holds is never changed.
+
     Raises:
         RunError: the run has not begun, is locked, or has another configuration.
+        ConfigError: `correct` beside `as_seed`, or where Label Studio keeps the answers.
         LedgerError: what `as_seed` brings is not the first of its run or more than the budget; or a file has another format.
     """
+    if correct:
+        _check_correct(pick(experiment, arm=arm, seed=seed), as_seed=as_seed)
     data = {path: storage.read_bytes(path) for path in files}
     with _held(experiment, arm=arm, seed=seed, begin=as_seed) as (arm_run, corpus, directory, held):
-        config, ledger = arm_run.experiment, restore(directory).ledger
+        others = others_of(arm_run, expand(experiment), corpus, experiment_path(experiment))
+        ledger = restore(directory).ledger
         waiting = None if as_seed else open_purchase(directory, ledger)
-        asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
-        schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
-        parsed = parse_answers(data, Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier))
+        if waiting:
+            waiting = replace(waiting, answers=others.take_over(waiting.place.path, waiting.selection.pair_ids_n.tolist()))
+        parsed = parse_answers(data, _rules(corpus, ledger, waiting, as_seed=as_seed, correct=correct))
         if parsed.problems and not partial:
-            return Imported(0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+            return Imported(0, 0, parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory, others))
         source = ", ".join(files)
         if as_seed:
             _check_budget(arm_run, corpus, parsed)
             _begin(arm_run, corpus, directory)
             take_seed(directory, parsed.answers, source=source, held=held)
-        elif take_answers(directory, parsed.answers, source=source, held=held) and isinstance(config.annotator, FilesSettings) and waiting:
-            annotator = annotator_of(config, corpus, directory, campaign=campaign_of(arm_run, corpus))
-            annotator.request(waiting.selection, folder=waiting.place.path)  # what is answered leaves the page
-        return Imported(len(parsed.answers), parsed.num_same, parsed.num_blank, parsed.problems, _status(arm_run, directory))
+        elif take_answers(directory, parsed.answers, source=source, correct=correct, held=held) and waiting:
+            _show_rest(arm_run, corpus, directory, waiting, others)
+        counts = (len(parsed.answers) - parsed.num_corrected, parsed.num_corrected, parsed.num_same, parsed.num_blank)
+        return Imported(*counts, parsed.problems, _status(arm_run, directory, others))
 
 
 def export_labels(experiment: Experiment, path: str, *, form: LabelFormat, arm: str | None = None, seed: int | None = None) -> Mapping[str, int]:
@@ -137,13 +162,33 @@ def _begin(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory) -> No
     directory.begin(to_yaml(arm_run.experiment), arm_run.fingerprint(corpus.fingerprint))
 
 
+def _rules(corpus: PairedCorpus, ledger: LabelLedger, waiting: OpenPurchase | None, *, as_seed: bool, correct: bool) -> Rules:
+    asked = None if as_seed else (waiting.selection.pair_ids_n if waiting else ledger.bought_ids)
+    schema, earlier = corpus.schema, {} if as_seed and not ledger.sizes else known_answers(ledger, waiting)
+    return Rules(schema.class_names, schema.multi_label, corpus.pair_ids("train"), asked, earlier, ledger.bought_ids, correct)
+
+
+def _check_correct(arm_run: ArmRun, *, as_seed: bool) -> None:
+    if as_seed:
+        raise ConfigError("--replace corrects answers to a purchase that waits, --as-seed begins a run; give one of them")
+    if isinstance(arm_run.experiment.annotator, LabelStudioSettings):
+        raise ConfigError("--replace is for answers from files; change the annotation in Label Studio, the next `xmr-ray run` takes it")
+
+
+def _show_rest(arm_run: ArmRun, corpus: PairedCorpus, directory: RunDirectory, waiting: OpenPurchase, others: Others) -> None:
+    """What is answered leaves the page."""
+    if isinstance(arm_run.experiment.annotator, FilesSettings):
+        people = annotator_of(arm_run.experiment, corpus, directory, campaign=campaign_of(arm_run, corpus), others=others)
+        people.request(waiting.selection, folder=waiting.place.path)
+
+
 def _check_budget(arm_run: ArmRun, corpus: PairedCorpus, parsed: Parsed) -> None:
     total = sum(arm_run.purchases(corpus.num_pairs("train")))
     if len(parsed.answers) > total:
         raise LedgerError(f"{len(parsed.answers)} labels were brought, but budget.total is {total}; raise it to what shall be bought in all")
 
 
-def _status(run: ArmRun, directory: RunDirectory) -> LabelStatus:
+def _status(run: ArmRun, directory: RunDirectory, others: Others) -> LabelStatus:
     ledger = restore(directory).ledger
     waiting = open_purchase(directory, ledger)
     bought = (run.run_id, run.arm, run.seed, ledger.num_bought, len(ledger.cannot_tell_n))
@@ -151,4 +196,6 @@ def _status(run: ArmRun, directory: RunDirectory) -> LabelStatus:
         return LabelStatus(*bought)
     pending, page = waiting.pending, page_of(waiting.place.path)
     place = page if storage.exists(page) else str(getattr(run.experiment.annotator, "url", "")) or None
-    return LabelStatus(*bought, waiting.place.index, pending.num_answered, pending.num_asked, place)
+    lacking = set(waiting.selection.pair_ids_n.tolist()) - waiting.answers.keys()
+    num_elsewhere = len(others.asked(waiting.place, lacking))
+    return LabelStatus(*bought, waiting.place.index, pending.num_answered, pending.num_asked, num_elsewhere, place)

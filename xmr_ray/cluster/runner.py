@@ -1,7 +1,7 @@
 """Experiments and single steps on Ray: opens the session, locks the run, builds the engine, and lets the loop work."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,6 +18,7 @@ from xmr_ray.corpus.truth import has_truth
 from xmr_ray.errors import ConfigError, RunError
 from xmr_ray.labels.annotators import OracleSettings
 from xmr_ray.loop.run import run_rounds
+from xmr_ray.loop.sharing import Others
 from xmr_ray.loop.state import LoopState, networks_of, restore
 from xmr_ray.loop.steps import Run, labels_for
 from xmr_ray.runs.directory import RoundDirectory, RunDirectory
@@ -65,16 +66,23 @@ def run_experiment(
     with _session_for(experiment, corpus, folder) as session:
         for arm_run in runs:
             watch = RunWatch(f"{experiment.name}/{arm_run.run_id}", arm_run.arm, on_round=partial(on_round, arm_run), on_step=on_step)
-            with prepared(arm_run, corpus, session, folder, accept_change=accept_change, on_step=watch.step) as run:
+            with prepared(arm_run, corpus, session, folder, beside=runs, accept_change=accept_change, on_step=watch.step) as run:
                 states[arm_run.run_id] = run_rounds(run, watch.round_finished, restore_receipts=restore_receipts)
     return states
 
 
 @contextmanager
 def prepared(
-    arm_run: ArmRun, corpus: PairedCorpus, session: Session, folder: str, *, accept_change: bool = False, on_step: OnStep = _say_nothing
+    arm_run: ArmRun,
+    corpus: PairedCorpus,
+    session: Session,
+    folder: str,
+    *,
+    beside: Sequence[ArmRun] = (),
+    accept_change: bool = False,
+    on_step: OnStep = _say_nothing,
 ) -> Iterator[Run]:
-    """A run that is locked, checked against its configuration, and ready for the loop."""
+    """A run that is locked, checked against its configuration, and ready for the loop; `beside` are the experiment's runs, which share people."""
     config = arm_run.experiment
     directory = RunDirectory(storage.join(folder, arm_run.run_id))
     with exclusive(directory.path) as held:
@@ -90,7 +98,9 @@ def prepared(
             engine=RayEngine(session, corpus, config, directory),
             strategy=config.strategy,
             seed_strategy=config.seed_strategy,
-            annotator=annotator_of(config, corpus, directory, campaign=campaign_of(arm_run, corpus)),
+            annotator=annotator_of(
+                config, corpus, directory, campaign=campaign_of(arm_run, corpus), others=others_of(arm_run, beside, corpus, folder)
+            ),
             purchases=arm_run.purchases(corpus.num_pairs("train")),
             arm=arm_run.arm,
             seed=arm_run.seed,
@@ -168,6 +178,25 @@ def open_corpus(experiment: Experiment) -> PairedCorpus:
 def campaign_of(arm_run: ArmRun, corpus: PairedCorpus) -> str:
     """What people's side of a run is known by, where labels come from a server: another corpus under the same name is another campaign."""
     return f"{arm_run.experiment.name} {arm_run.run_id} {corpus.fingerprint[:8]}"
+
+
+def others_of(arm_run: ArmRun, runs: Sequence[ArmRun], corpus: PairedCorpus, folder: str) -> Others:
+    """Those of an experiment's runs that ask the same people as this one about the same corpus, as far as they have begun."""
+    asks = arm_run.experiment.annotator
+
+    def asking(some: Sequence[ArmRun]) -> tuple[RunDirectory, ...]:
+        begun = [(run, directory) for run in some if storage.exists((directory := RunDirectory(storage.join(folder, run.run_id))).config)]
+        # a run that was begun with another corpus means other pairs by the same ids
+        return tuple(
+            directory
+            for run, directory in begun
+            if run.experiment.annotator == asks and directory.fingerprint() == run.fingerprint(corpus.fingerprint)
+        )
+
+    if isinstance(asks, OracleSettings):
+        return Others()
+    at = next((index for index, run in enumerate(runs) if run.run_id == arm_run.run_id), len(runs))
+    return Others(asking(runs[:at]), asking(runs[at + 1 :]))
 
 
 def check_run(arm_run: ArmRun, corpus: PairedCorpus) -> None:

@@ -1,6 +1,6 @@
 """Who answers: an annotator is asked for a selection and hands back answers when it has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
@@ -41,6 +41,13 @@ class Annotator(Protocol):
 
     def collect(self) -> Answers | Pending:
         """The answers to the last request, or how many of them there are so far."""
+
+
+class People(Annotator, Protocol):
+    """An annotator of people, whose time is what labels cost."""
+
+    def request(self, selection: Selection, *, folder: str, elsewhere: Collection[int] = ()) -> None:
+        """As of every annotator; for pairs `elsewhere`, whose answers will come from another run, nobody is asked here."""
 
 
 class Oracle:

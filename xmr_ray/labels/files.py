@@ -1,6 +1,6 @@
 """People who answer with files: their questions lie in the round's folder, their answers come in by `xmr-ray label import`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -31,12 +31,15 @@ class FilesAnnotator:
         self._asked: Ids = np.empty(0, np.int64)
         self._folder = ""
 
-    def request(self, selection: Selection, *, folder: str) -> None:
-        """Write `to_label/` (tasks.csv, tasks.jsonl, then index.html) for the pairs without an answer; the same again changes nothing."""
+    def request(self, selection: Selection, *, folder: str, elsewhere: Collection[int] = ()) -> None:
+        """Write `to_label/` (tasks.csv, tasks.jsonl, then index.html) for the pairs without an answer; the same again changes nothing.
+
+        For pairs `elsewhere` another run asks. Where nothing is left to ask, there is no `to_label/`.
+        """
         self._asked, self._folder = selection.pair_ids_n, folder
-        answered = np.array(sorted(read_answers(folder)), dtype=np.int64)
-        open_n = ~np.isin(selection.pair_ids_n, answered)
+        open_n = ~np.isin(selection.pair_ids_n, np.array([*read_answers(folder), *elsewhere], dtype=np.int64))
         if not open_n.any():
+            storage.remove_folder(storage.join(folder, "to_label"))
             return
         reasons = {name: values[open_n] for name, values in selection.reasons.items()}
         questions = self._ask(Selection(selection.pair_ids_n[open_n], selection.utility_n[open_n], reasons))

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,8 @@ class LabelStudioAnnotator:
         self._folder = ""
         self._asked: Ids = np.empty(0, np.int64)
 
-    def request(self, selection: Selection, *, folder: str) -> None:
-        """Have a task for each pair that has no answer yet; what is there already is not pushed again.
+    def request(self, selection: Selection, *, folder: str, elsewhere: Collection[int] = ()) -> None:
+        """Have a task for each pair that has no answer yet; what is there already is not pushed again, nor what is asked for `elsewhere`.
 
         Raises:
             AnnotatorError: the server cannot be reached, or refuses.
@@ -71,8 +71,8 @@ class LabelStudioAnnotator:
             LedgerError: the project offers other classes than the corpus has.
         """
         self._folder, self._asked = folder, selection.pair_ids_n
-        answered = read_answers(folder)
-        wanted = [int(pair_id) for pair_id in selection.pair_ids_n if int(pair_id) not in answered]
+        settled = {*read_answers(folder), *elsewhere}
+        wanted = [pair_id for pair_id in selection.pair_ids_n.tolist() if pair_id not in settled]
         with self._server() as server:
             project = self._have_project(server)
             tasks: list[Mapping[str, Any]] = []
@@ -89,9 +89,9 @@ class LabelStudioAnnotator:
             self._show_suggestions(server, project, tasks)
 
     def collect(self) -> Answers | Pending:
-        """The answers to the last request, or how many there are; those that are new are kept in the round's folder first.
+        """The answers to the last request, or how many there are; those that are new or were changed are kept in the round's folder first.
 
-        A person may change an answer until its purchase is closed: the last one counts.
+        A person may change an annotation until its purchase is closed: the last one counts. One that is deleted there stays answered here.
         """
         with self._server() as server:
             project = self._find_project(server)
@@ -102,10 +102,14 @@ class LabelStudioAnnotator:
             tasks = self._export(server, project)
         pulled = answers_of(tasks, self._batch, self._class_names, multi_label=self._multi_label)
         kept = read_answers(self._folder)
-        if new := [answer for pair_id, answer in pulled.items() if pair_id not in kept]:
-            append_answers(self._folder, new, source=f"{self._settings.url} project {project['id']}")
-        log.info("step=pull round=%d asked=%d answered=%d new=%d", self._batch.round_index, len(self._asked), len(kept) + len(new), len(new))
-        return closing({**kept, **pulled}, self._asked)
+        if told := [answer for pair_id, answer in pulled.items() if pair_id not in kept or answer.classes != kept[pair_id].classes]:
+            append_answers(self._folder, told, source=f"{self._settings.url} project {project['id']}", correct=True)
+        num_new = len(pulled.keys() - kept.keys())
+        log.info(
+            "step=pull round=%d asked=%d answered=%d new=%d changed=%d",
+            *(self._batch.round_index, len(self._asked), len(kept) + num_new, num_new, len(told) - num_new),
+        )
+        return closing(read_answers(self._folder), self._asked)
 
     @property
     def _batch(self) -> Batch:

@@ -13,20 +13,26 @@ from xmr_ray.types import Ids
 
 @dataclass(frozen=True)
 class Rules:
-    """What an answer may say: classes by name, pairs of the train split, those asked for (None: any), and the answers that are known already."""
+    """What an answer may say: classes by name, pairs of the train split, those asked for (None: any), and the answers that are known already.
+
+    With `correct` it may contradict a known one, unless that is paid for.
+    """
 
     class_names: tuple[str, ...]
     multi_label: bool
     train_ids: Ids
     asked: Ids | None = None
     earlier: Mapping[int, Answer] = field(default_factory=dict)
+    paid: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    correct: bool = False
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Good new answers by pair, how many only repeat earlier ones, how many lines hold no answer, and every problem."""
+    """Good answers that are new or correct an earlier one, how many correct, how many only repeat, how many lines hold none, and every problem."""
 
     answers: tuple[Answer, ...]
+    num_corrected: int
     num_same: int
     num_blank: int
     problems: tuple[str, ...]
@@ -42,7 +48,7 @@ def parse_answers(files: Mapping[str, bytes], rules: Rules) -> Parsed:
     r"""Answers from the bytes of files by name, all checked together.
 
     A line that answers a pair a second time in its file is a problem, even if it says the same; of two lines that contradict each other
-    neither is good. The same answer in another file, or given earlier, is fine.
+    neither is good. The same answer in another file, or given earlier, is fine; another one than earlier is a problem unless it may correct.
 
     >>> rules = Rules(("cat", "dog"), True, np.array([3, 4]), asked=np.array([3]))
     >>> parse_answers({"a.csv": b"pair_id,labels,answer\n3,dog,labelled\n4,cta,labelled\n"}, rules).problems
@@ -54,8 +60,10 @@ def parse_answers(files: Mapping[str, bytes], rules: Rules) -> Parsed:
     checker = _Checker(rules)
     valid = [found for row in rows if (found := checker.check(row, problems)) is not None]
     kept, num_repeated = _distinct(valid, problems)
-    new = tuple(one.answer for one in kept if one.answer.pair_id not in rules.earlier)
-    return Parsed(new, len(kept) - len(new) + num_repeated, sum(line is None for line in lines), tuple(problems))
+    known = [rules.earlier.get(one.answer.pair_id) for one in kept]
+    told = tuple(one.answer for one, before in zip(kept, known, strict=True) if before is None or before.classes != one.answer.classes)
+    num_corrected = len(told) - sum(before is None for before in known)
+    return Parsed(told, num_corrected, len(kept) - len(told) + num_repeated, sum(line is None for line in lines), tuple(problems))
 
 
 class _Checker:
@@ -65,16 +73,18 @@ class _Checker:
         self._numbers = {name.strip(): number for name, number in exact.items()} | exact
         self._train = set(rules.train_ids.tolist())
         self._asked = None if rules.asked is None else set(np.asarray(rules.asked).tolist())
+        self._paid = set(rules.paid.tolist())
 
     def check(self, row: LabelRow, problems: list[str]) -> _Valid | None:
         """The answer of a row; what is wrong with it is added to the problems."""
         wrong = [*self._labels_wrong(row), *self._pair_wrong(row.pair_id)]
         if not wrong:
             answer = Answer(row.pair_id, None if row.labels is None else self._classes(row.labels), row.annotator)
-            known = self._rules.earlier.get(row.pair_id)
-            if known is None or known.classes == answer.classes:
+            known, paid = self._rules.earlier.get(row.pair_id), row.pair_id in self._paid
+            if known is None or known.classes == answer.classes or (self._rules.correct and not paid):
                 return _Valid(row, answer)
-            wrong = [f"pair_id {row.pair_id} is {self._named(answer)} here, but was {self._named(known)} before"]
+            why = "that is paid for, and a closed purchase is never changed" if paid else "--replace takes the newer answer"
+            wrong = [f"pair_id {row.pair_id} is {self._named(answer)} here, but was {self._named(known)} before; {why}"]
         problems.extend(f"{row.where}: {text}" for text in wrong)
         return None
 

@@ -18,8 +18,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """One pair's answer: class numbers, ascending (possibly none: no class applies), or None for "cannot tell"."""
+    """One pair's answer: class numbers, ascending (possibly none: no class applies), or None for "cannot tell".
+
+    `revision` counts how often it was corrected before its purchase was closed.
+    """
 
     pair_id: int
     classes: tuple[int, ...] | None
     annotator: str = ""
+    revision: int = 0

@@ -49,8 +49,8 @@ def known_answers(ledger: LabelLedger, waiting: OpenPurchase | None) -> dict[int
     return {**(waiting.answers if waiting else {}), **paid}
 
 
-def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: str, held: Held = dict) -> Pending | None:
-    """Keep answers to the purchase that waits, and close it if they are all there.
+def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: str, correct: bool = False, held: Held = dict) -> Pending | None:
+    """Keep answers to the purchase that waits, and close it if they are all there; with `correct` they count instead of earlier ones.
 
     Killed in between, nothing is lost: the next call, or the run itself, closes the purchase.
 
@@ -62,7 +62,7 @@ def take_answers(directory: RunDirectory, answers: Sequence[Answer], *, source: 
     if waiting is None:
         return None
     if answers:
-        append_answers(waiting.place.path, answers, source=source)
+        append_answers(waiting.place.path, answers, source=source, correct=correct)
     closed = closing(read_answers(waiting.place.path), waiting.selection.pair_ids_n)
     if isinstance(closed, Pending):
         return closed

@@ -35,6 +35,11 @@ class RoundDirectory:
         return storage.join(self.path, "selection.parquet")
 
     @property
+    def turn(self) -> str:
+        """Where several runs ask the same people: when it was this purchase's turn to ask, counted over all of them."""
+        return storage.join(self.path, "turn.json")
+
+    @property
     def receipt(self) -> str:
         """The receipt that closes the purchase."""
         return storage.join(self.path, "labels.parquet")
