@@ -12,7 +12,7 @@ OUT=$(realpath -m "${1:-$(mktemp -d)}")
 TEMP=$(mktemp -d /tmp/xmrd.XXXXXX) # sockets below it have a length limit
 mkdir -p "$OUT"
 
-export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 RAY_AUTH_MODE=token RAY_AUTH_TOKEN="a-token-of-this-drill-$RANDOM$RANDOM"
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="a-token-of-this-drill-$RANDOM$RANDOM"
 export RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0 OMP_NUM_THREADS=1
 export RAY_health_check_initial_delay_ms=0 RAY_health_check_period_ms=500 RAY_health_check_timeout_ms=500 RAY_health_check_failure_threshold=3
 unset RAY_ADDRESS
@@ -36,18 +36,19 @@ PIDS+=($!)
 JOBS=http://127.0.0.1:$DASHBOARD
 for _ in $(seq 60); do ray job list --address "$JOBS" >/dev/null 2>&1 && break; sleep 2; done
 
-for node in 1 2 3; do
-    ray start --block --address="127.0.0.1:$PORT" --node-ip-address=127.0.0.1 --num-cpus=1 --dashboard-agent-listen-port="$(free_port)" \
-        --object-store-memory=150000000 --disable-usage-stats >"$OUT/node-$node.log" 2>&1 &
-    PIDS+=($!)
-done
-VICTIM=${PIDS[-1]}
-
 nodes_alive() {
     RAY_ADDRESS="127.0.0.1:$PORT" python -c 'import ray; ray.init(log_to_driver=False, logging_level="ERROR"); print(sum(n["Alive"] for n in ray.nodes()))' 2>/dev/null | tail -1
 }
-for _ in $(seq 30); do [ "$(nodes_alive)" = 4 ] && break; sleep 2; done
-echo "nodes alive: $(nodes_alive)"
+for node in 1 2 3; do # one after the other: nodes that start together keep each other from starting in time where cores are few
+    ray start --block --address="127.0.0.1:$PORT" --node-ip-address=127.0.0.1 --num-cpus=1 --dashboard-agent-listen-port="$(free_port)" \
+        --object-store-memory=150000000 --disable-usage-stats >"$OUT/node-$node.log" 2>&1 &
+    PIDS+=($!)
+    for _ in $(seq 30); do [ "$(nodes_alive)" = $((node + 1)) ] && break; sleep 1; done
+done
+VICTIM=${PIDS[-1]}
+ALIVE=$(nodes_alive)
+echo "nodes alive: $ALIVE"
+[ "$ALIVE" = 4 ] || { tail -n 3 "$OUT"/node-*.log; exit 1; }
 
 cat >"$OUT/drill.yaml" <<YAML
 name: drill
