@@ -58,7 +58,7 @@ training: {label_predictor: {steps: 60}, common_space: {steps: 60}}
 scoring: {num_actors: 2}
 YAML
 submit() { ray job submit --address "$JOBS" --submission-id "$1" --no-wait --working-dir "$ROOT" -- python jobs/run.py -c "$OUT/drill.yaml" "storage_path=$OUT/$1" >"$OUT/$1.submit.log" 2>&1; }
-state_of() { ray job status --address "$JOBS" "$1" 2>&1 | grep -oE 'SUCCEEDED|FAILED|STOPPED|RUNNING|PENDING' | tail -1; }
+state_of() { ray job status --address "$JOBS" "$1" 2>&1 | grep -oiE 'succeeded|failed|stopped|running|pending' | tail -1 | tr '[:lower:]' '[:upper:]'; }
 wait_for() {
     for _ in $(seq 300); do
         case $(state_of "$1") in SUCCEEDED) return 0 ;; FAILED | STOPPED) ray job logs --address "$JOBS" "$1" | tail -20; return 1 ;; esac
