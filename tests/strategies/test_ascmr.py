@@ -107,6 +107,21 @@ def test_any_pair_of_a_cell_may_come_first():
     assert len(np.unique(picks)) > 300
 
 
+@pytest.mark.parametrize("candidates", [1, 4, 16])
+def test_a_place_goes_to_the_nearest_of_so_many_pairs_drawn_at_random(candidates):
+    cells, size = 40, 500
+    rank = np.tile(np.arange(size), cells)
+    block = make_block(np.arange(cells * size), np.repeat(np.arange(cells), size), centre_distance=rank / size, signature=rank % 256)
+    strategy = Ascmr(candidates=candidates, weights=dict.fromkeys(PARTS, 0))
+    ranks = [rank[choose(strategy, [block], bought=NOTHING, n=cells, seed=seed, round_index=1).pair_ids_n] for seed in range(10)]
+    # the least of so many uniform draws; their number is itself Poisson, so that of an empty draw the nearest pair of all comes
+    expected = (1 - np.exp(-candidates) * (1 + candidates)) / candidates
+    assert np.mean(ranks) / size == pytest.approx(expected, rel=0.15)
+    assert np.mean(choose(strategy, [block], bought=NOTHING, n=cells * size, seed=0, round_index=1).utility_n >= -1) == 1, (
+        "all compete for all places"
+    )
+
+
 @pytest.mark.parametrize("variant", ["kl", "penalised"])
 def test_a_clump_gets_one_pair_while_other_signatures_are_left(variant):
     signature = np.array([7] * 50 + list(range(10, 20)))

@@ -22,7 +22,9 @@ VARIANTS = [
     Ascmr(lambda_=0.1, weights={"intra": 3, "inter": 0}),
     Ascmr(kappa=0.0, lambda_=3.0),
     Ascmr(weights=dict.fromkeys(PARTS, 0)),
-    Ascmr(within="typical"),
+    Ascmr(within="typical", candidates=None),
+    Ascmr(within="typical", candidates=1),
+    Ascmr(within="typical", candidates=3, lambda_=1.0),
     Ascmr(within="random"),
     Ascmr(variant="penalised"),
     Ascmr(variant="penalised", lambda_=4.0, weights={"intra": 0, "inter": 0}),
@@ -63,6 +65,8 @@ class Slow:
         self.tie_of_cell = lambda m: int(tie_hash(np.array([m]), seed=seed, round_index=round_index, purpose="cell")[0])
         self._score()
         self.budgets = self._budgets() if strategy.variant == "kl" else None
+        if self.budgets is not None and strategy.within == "typical" and strategy.candidates is not None:
+            self._draw_candidates(seed, round_index)
 
     def _score(self):
         weights, pool = self.strategy.weights.positive(), self.pool
@@ -99,6 +103,13 @@ class Slow:
         first = self._split(min(self.n, sum(fresh.values())), log, bought, fresh)
         rest = self._split(self.n - sum(first.values()), log, bought + first, pool - first)
         return first + rest
+
+    def _draw_candidates(self, seed, round_index):
+        sizes = Counter(row["cell"] for row in self.pool)
+        for row in self.pool:
+            draw = int(tie_hash(np.array([row["id"]]), seed=seed, round_index=round_index, purpose="candidates")[0]) >> 11
+            if Fraction(draw, 2**53) >= Fraction(self.strategy.candidates * self.budgets[row["cell"]], sizes[row["cell"]]):
+                row["utility"] -= 1e6
 
     def _split(self, n, log, held, room):
         budget, cells = Counter(), sorted(log)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from xmr_ray.component import Settings
 from xmr_ray.errors import StrategyError
-from xmr_ray.geometry.hashing import tie_hash
+from xmr_ray.geometry.hashing import tie_hash, unit_hash
 from xmr_ray.strategies.allocation import keep_distinct_best, log_weights, scale_gains, shares_of, split_budget
 from xmr_ray.strategies.strategy import Nominations, Plan, Strategy, Survey, Utility, best_first, join_nominations
 from xmr_ray.strategies.totals import NUM_LIMBS, count_keys, count_of, fixed_point, mean_of, merge_counts, rank_keys, rank_of, spread_of, sum_by_cell
@@ -17,6 +17,8 @@ from xmr_ray.types import ScoreBlock
 
 Ints = NDArray[np.int64]
 _SIGNATURE_BITS = 32
+# Farther than any pair lies from its centre: pairs that were not drawn come after all that were.
+_BEYOND = 1e6
 
 LAMBDAS = {"kl": 10.0, "penalised": 1.0}
 
@@ -45,6 +47,9 @@ class Ascmr(Strategy):
     the local density, from 0 to 1. Either way a near-duplicate (same cell and signature) waits until every other signature had its turn,
     whether the first one was bought now or in an earlier round; budgets respect that, too, so a clump does not get its share in copies.
 
+    A place of a `typical` cell goes to the pair nearest to the centre among `candidates` pairs, drawn by hash. The nearest one of all is the
+    more extreme the more pairs a cell holds, and a batch of extremes says little of what lies between them.
+
     Source: [ASCMR] for the idea; the formulas are this project's reconstruction.
     """
 
@@ -57,6 +62,9 @@ class Ascmr(Strategy):
     weights: Weights = Weights()
     within: Literal["typical", "informative", "random"] = Field(
         default="typical", description="kl: first in a cell is the pair nearest to the centre, the most informative, or any"
+    )
+    candidates: int | None = Field(
+        default=4, ge=1, description="kl, typical: pairs of the cell, drawn at random, that compete for each place; None: all of them"
     )
 
     @model_validator(mode="after")
@@ -128,18 +136,27 @@ class Ascmr(Strategy):
         logs_M = log_weights(density_M, self._gains(survey, shares), lambda_=self.density_weight, kappa=self.kappa)
         ties_M = tie_hash(np.arange(num_cells), seed=seed, round_index=round_index, purpose="cell")
         budget_M = _split_fresh_first(survey, bought, n, log_weights_M=logs_M, ties_M=ties_M)
+        if self.within == "typical" and self.candidates is not None:
+            shares["cell_drawn"] = self.candidates * budget_M / np.maximum(_padded(survey.totals["pairs"], num_cells), 1)
         return Plan(n, seed, round_index, shares | {"cell_share": shares_of(logs_M), "cell_budget": budget_M})
 
     def utility(self, block: ScoreBlock, plan: Plan) -> Utility:
         """What orders the pairs of a cell (`kl`) or of the pool (`penalised`); signatures come before it."""
         if self.variant == "kl" and self.within == "typical":
-            return -block.columns["centre_distance"].astype(np.float64)
+            return -block.columns["centre_distance"].astype(np.float64) - _BEYOND * self._left_out(block, plan)
         if self.variant == "kl" and self.within == "random":
             return np.zeros(len(block))
         informative_B = self._informativeness(block.columns, plan.shares, num_rows=len(block))
         if self.variant == "kl":
             return informative_B
         return informative_B - self.density_weight * rank_of(plan.shares["densities"], rank_keys(block.columns["density"]))
+
+    def _left_out(self, block: ScoreBlock, plan: Plan) -> NDArray[np.bool_]:
+        """The pairs that were not drawn to compete for a place of their cell."""
+        if "cell_drawn" not in plan.shares:
+            return np.zeros(len(block), np.bool_)
+        draws_B = unit_hash(block.pair_ids_B, seed=plan.seed, round_index=plan.round_index, purpose="candidates")
+        return np.asarray(draws_B >= plan.shares["cell_drawn"][_cells(block.columns)], np.bool_)
 
     def nominate(self, block: ScoreBlock, plan: Plan) -> Nominations:
         """Of each cell the pairs that its budget would take if there were no other block: never more than `plan.n` together."""
