@@ -3,9 +3,10 @@
     xmr-ray ingest -c configs/score_ms_coco.yaml && xmr-ray run -c configs/score_ms_coco.yaml
     python benchmarks/score_job.py -c configs/score_ms_coco.yaml
     python benchmarks/score_job.py -c configs/score_ms_coco.yaml --kill          (a scoring worker dies by SIGKILL when half is scored)
+    python benchmarks/score_job.py -c configs/score_ms_coco.yaml --submit http://127.0.0.1:8265 --head PID      (`ray job submit` to that head)
 
-Runs `jobs/score.py` in a process of its own after removing the scores of an earlier pass. With --kill the files are compared afterwards, column
-by column, with those of the pass before, which has to be there.
+Runs `jobs/score.py` in a process of its own after removing the scores of an earlier pass. With --submit, memory is that of the head's processes.
+With --kill the files are compared afterwards, column by column, with those of the pass before, which has to be there.
 """
 
 import argparse
@@ -29,10 +30,19 @@ KINDS = ("scores", "embeddings", "predictions")
 
 
 def kill_a_worker(process):
-    """End one scoring actor by SIGKILL; returns its process id."""
+    """End one scoring actor below a process by SIGKILL; returns its process id."""
     actors = [child for child in process.children(recursive=True) if "ScoringActor" in " ".join(child.cmdline())]
     actors[0].kill()
     return actors[0].pid
+
+
+def start(arguments):
+    """The job, started here or submitted; either way the process ends when the job does."""
+    command = ["jobs/score.py", "-c", arguments.config, *arguments.overrides]
+    if arguments.submit is None:
+        return psutil.Popen([sys.executable, *command], env=os.environ, stdout=subprocess.DEVNULL)
+    ray = str(Path(sys.executable).parent / "ray")
+    return psutil.Popen([ray, "job", "submit", "--address", arguments.submit, "--working-dir", ".", "--", "python", *command])
 
 
 def tables(folder):
@@ -43,6 +53,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-c", "--config", required=True)
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--submit", metavar="ADDRESS", help="job API of a head that was started on this machine with `ray start --head --block`")
+    parser.add_argument("--head", metavar="PID", type=int, help="process of that `ray start`")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     experiment = load(arguments.config, arguments.overrides)
@@ -57,11 +69,12 @@ def main():
             path.unlink()
     total, peak, stop = len(corpus.descriptors("train")), [0.0], threading.Event()
     started = time.monotonic()
-    job = psutil.Popen([sys.executable, "jobs/score.py", "-c", arguments.config, *arguments.overrides], env=os.environ, stdout=subprocess.DEVNULL)
+    job = start(arguments)
+    owner = job if arguments.submit is None else psutil.Process(arguments.head)
 
     def watch():
         while not stop.wait(1.0) and job.is_running():
-            peak[0] = max(peak[0], proportional_mb(job))
+            peak[0] = max(peak[0], proportional_mb(owner))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -71,7 +84,7 @@ def main():
         if done and first is None:
             first = time.monotonic() - started
         if arguments.kill and killed is None and done >= total // 2:
-            killed = kill_a_worker(job)
+            killed = kill_a_worker(owner)
         time.sleep(0.05)
     seconds = time.monotonic() - started
     stop.set()
