@@ -92,9 +92,8 @@ def fit_round(
 ) -> RoundFit:
     """Fit both networks on what was bought; an interrupted fit goes on from its checkpoint and ends with the same weights.
 
-    With `heads` the Gaussian heads are fitted on the finished common space; they take seconds and have no checkpoint of their own. Every rank
-    calls this with the same arguments except `rows` and `ranks`. Torch's random state is left as it was. `previous` are the networks of the
-    round before; they are looked at only with `config.warm_start`.
+    With `heads` the Gaussian heads are fitted on the finished common space, without a checkpoint. Every rank calls this with the same arguments
+    except `rows` and `ranks`. Torch's random state is left as it was. `previous`, the round before, is looked at with `config.warm_start` alone.
 
     Raises:
         LedgerError: nothing was bought, or an id is not in its split.
@@ -113,9 +112,12 @@ def fit_round(
         predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
         space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
         gaussian = fit.heads(space) if heads else None
-    told = {} if gaussian is None else {"heads_slope": float(gaussian.slope.detach()), "heads_offset": float(gaussian.offset.detach())}
-    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought), **told}
+    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought), **_told(gaussian)}
     return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
+
+
+def _told(heads: GaussianHeads | None) -> dict[str, float]:
+    return {} if heads is None else {"heads_slope": float(heads.slope.detach()), "heads_offset": float(heads.offset.detach())}
 
 
 @contextmanager
