@@ -71,7 +71,7 @@ def _obstore() -> Any:
     try:
         return importlib.import_module("obstore")
     except ImportError as error:
-        raise StorageError("writing a run to an object store needs conditional writes: pip install 'xmr-ray[object-store]'") from error
+        raise StorageError("writing a run or a corpus to an object store needs conditional writes: pip install 'xmr-ray[object-store]'") from error
 
 
 @functools.lru_cache

@@ -1,22 +1,32 @@
+import importlib
 import os
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import fs
 
+from xmr_ray import object_store, storage
 from xmr_ray.cluster import ingest
 from xmr_ray.cluster.ingest import PartWriter, write_corpus, write_outcome
 from xmr_ray.config import CorpusSettings, Resources
+from xmr_ray.corpus import shards, stream
 from xmr_ray.corpus.check import check_corpus
+from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.corpus.parts import plan_parts
 from xmr_ray.corpus.raw import RawRecords, RawSchema, Reject
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.source import RawSource
 from xmr_ray.errors import CorpusError, ReaderError, RunError
 from xmr_ray.readers.ingest import ingest as write_here
+from xmr_ray.readers.ingest import write
 from xmr_ray.readers.synthetic import SyntheticReader
+from xmr_ray.runs import lease
+from xmr_ray.runs.lease import Term
 from xmr_ray.runs.lock import exclusive
 
 READER = SyntheticReader(num_train=900, num_validation=40, num_test=100, image_dim=6, text_dim=5)
@@ -147,11 +157,83 @@ def test_a_writer_tells_of_every_part_of_its_block(session, tmp_path):
     assert sorted(path.name for path in (tmp_path / "c" / "parts").iterdir()) == ["test-00000.json", "train-00001.json"]
 
 
-def test_two_processes_do_not_write_one_corpus(tmp_path):
-    path = str(tmp_path / "c")
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A stand-in for an object store: a folder that is no LocalFileSystem, conditional writes in obstore's store in memory, leases of 1.5 s."""
+    pytest.importorskip("obstore")
+    memory, real = importlib.import_module("obstore.store").MemoryStore(), storage.resolve
+    inside = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+
+    def resolve(path):
+        return (inside, path.removeprefix("s3://")) if path.startswith("s3://") else real(path)
+
+    for module in (storage, shards, stream):
+        monkeypatch.setattr(module, "resolve", resolve)
+    monkeypatch.setattr(object_store, "_bucket", lambda root: memory)
+    monkeypatch.setattr(lease, "EXPIRY_S", 1.5)
+    monkeypatch.setattr(lease, "RENEWAL_S", 0.1)
+    return "s3://bucket"
+
+
+@pytest.fixture(params=["local", "object store"])
+def path(request, tmp_path):
+    return str(tmp_path / "c") if request.param == "local" else request.getfixturevalue("bucket") + "/c"
+
+
+def test_two_processes_do_not_write_one_corpus(path):
     with exclusive(f"{path}/parts"), pytest.raises(RunError, match="another process works here"):
         write_corpus(READER.read(), path, FEW, RESOURCES)
+    with exclusive(f"{path}/parts"), pytest.raises(RunError, match="another process works here"):
+        write_here(READER.read(), path)
+    assert storage.list_names(path) == ["parts"] * storage.exists(f"{path}/parts")
     assert write_corpus(READER.read(), path, FEW, RESOURCES).num_pairs("train") == 900
+
+
+def test_what_another_finished_meanwhile_is_not_written_over(tmp_path, monkeypatch):
+    @contextmanager
+    def after_another(folder):
+        write_here(READER.read(), str(Path(folder).parent))
+        yield dict
+
+    monkeypatch.setattr(ingest, "exclusive", after_another)
+    first = write_here(READER.read(), str(tmp_path / "here"))
+    assert write_corpus(READER.read(), str(tmp_path / "same"), FEW, RESOURCES).fingerprint == first.fingerprint
+    with pytest.raises(CorpusError, match="a finished corpus lies here"):
+        write_corpus(READER.model_copy(update={"seed": 4}).read(), str(tmp_path / "other"), FEW, RESOURCES)
+    assert PairedCorpus.open(str(tmp_path / "other")).fingerprint == first.fingerprint
+
+
+def test_in_an_object_store_a_dead_writers_lease_runs_out_and_its_parts_are_kept(bucket, tmp_path):
+    source, path = READER.read(), f"{bucket}/c"
+    (part, *_) = plan_parts(source.num_rows, rows_per_file=1000)
+    write(source, path, part)
+    written = (tmp_path / "bucket/c/train/pairs-00000.parquet").stat().st_mtime_ns
+    object_store.create(f"{path}/parts/lease.json", Term("dead", 4, time.time() + 1e6).to_json())
+    started = time.monotonic()
+    corpus = write_corpus(source, path, FEW, RESOURCES)
+    assert time.monotonic() - started >= 1.5
+    assert (tmp_path / "bucket/c/train/pairs-00000.parquet").stat().st_mtime_ns == written
+    assert corpus.fingerprint == write_here(source, str(tmp_path / "here"), rows_per_file=1000).fingerprint
+    term = Term.from_json(path, object_store.read(f"{path}/parts/lease.json").data)
+    assert (term.number, term.expires) == (5, 0.0)
+
+
+def overtaken(read, url, split, start, stop):
+    if split == "validation":
+        found = object_store.read(url)
+        assert object_store.replace(url, Term("another", 2, time.time() + 1e6).to_json(), found.tag)
+        time.sleep(0.5)
+    yield from read(split, start, stop)
+
+
+def test_a_writer_who_lost_its_lease_finishes_nothing(bucket):
+    source, path = READER.read(), f"{bucket}/c"
+    slow = replace(source, read=partial(overtaken, source.read, f"{path}/parts/lease.json"))
+    with pytest.raises(RunError, match=r"the lease is lost \(another process has taken it over"):
+        write_corpus(slow, path, FEW, RESOURCES)
+    assert sorted(storage.list_names(f"{path}/parts")) == ["train-00000.json", "validation-00000.json"]
+    assert not storage.exists(f"{path}/corpus.json")
+    assert Term.from_json(path, object_store.read(f"{path}/parts/lease.json").data).owner == "another"
 
 
 def test_a_finished_corpus_that_lost_a_file_is_mended_part_by_part(tmp_path):

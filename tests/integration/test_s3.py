@@ -148,6 +148,23 @@ storage.write_whole(sys.argv[1], b"whole")
 print(storage.create_exclusive(sys.argv[1] + "-once", b"mine"), storage.create_exclusive(sys.argv[1] + "-once", b"yours"))
 """
 
+INGEST = """
+import sys
+from dataclasses import replace
+from xmr_ray.cluster.ingest import write_corpus
+from xmr_ray.config import CorpusSettings, Resources
+from xmr_ray.readers.synthetic import SyntheticReader
+from xmr_ray.runs import lease
+lease.EXPIRY_S, lease.RENEWAL_S = 6.0, 0.5
+source = SyntheticReader(num_train=120, num_validation=0, num_test=30, image_dim=6, text_dim=5).read()
+def read(split, start, stop):
+    print(split, flush=True)
+    if split == "test":
+        sys.stdin.readline()
+    yield from source.read(split, start, stop)
+print(write_corpus(replace(source, read=read), sys.argv[1], CorpusSettings(path="unused"), Resources(num_cpus=2)).fingerprint)
+"""
+
 
 def start(environment, code, *arguments):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -171,6 +188,24 @@ def test_of_two_processes_one_has_the_run_and_a_dead_ones_is_taken_over(environm
     holder.communicate()
     (told, _), code = end([start(environment, HOLD, "s3://bucket/runs/held")])[0]
     assert (told, code) == ("2\n", 0)
+
+
+def test_a_second_ingest_is_refused_and_what_a_killed_one_began_is_finished(environment, tmp_path):
+    pytest.importorskip("obstore")
+    first = start(environment, INGEST, "s3://bucket/corpora/held")
+    assert [first.stdout.readline() for _ in range(2)] == ["train\n", "test\n"]
+    (_, told), code = end([start(environment, INGEST, "s3://bucket/corpora/held")])[0]
+    assert code == 1
+    assert "another process works here" in told
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    (told, errors), code = end([start(environment, INGEST, "s3://bucket/corpora/held")])[0]
+    assert (told.split()[:-1], code) == (["test"], 0), errors
+    reader = {"kind": "synthetic", "num_train": 120, "num_validation": 0, "num_test": 30, "image_dim": 6, "text_dim": 5}
+    config = tmp_path / "held.yaml"
+    for path in ("s3://bucket/corpora/held", str(tmp_path / "here")):
+        config.write_text(yaml.safe_dump({"name": "held", "corpus": {"path": path, "reader": reader}}))
+        assert call(environment, "ingest", "-c", str(config), "--json")["fingerprint"] == told.split()[-1]
 
 
 def test_of_processes_that_close_one_purchase_one_succeeds(environment, monkeypatch):

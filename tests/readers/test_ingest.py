@@ -86,7 +86,7 @@ def test_layout_is_the_law(tmp_path):
     assert (column.compression, column.has_dictionary_page, column.is_stats_set) == ("UNCOMPRESSED", False, False)
     names = {path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*") if path.is_file()}
     parts = {name.format(i) for name in ("train/pairs-0000{}.parquet", "truth/train-0000{}.parquet", "parts/train-0000{}.json") for i in range(2)}
-    assert names == {"corpus.json", "statistics.npz", *parts}
+    assert names == {"corpus.json", "statistics.npz", "parts/lock", *parts}
 
 
 def test_items_come_back(tmp_path):

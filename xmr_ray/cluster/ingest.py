@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from xmr_ray.corpus.source import RawSource, Source
 from xmr_ray.encoders.source import EncodedRows
 from xmr_ray.errors import CorpusError, XmrError
 from xmr_ray.readers.ingest import find_finished, finish, unfinished, write
-from xmr_ray.runs.lock import exclusive
+from xmr_ray.runs.lock import Held, exclusive
 from xmr_ray.types import SPLITS
 
 log = logging.getLogger(__name__)
@@ -61,18 +61,19 @@ def write_corpus(
     Few parts are written in this process, because starting Ray costs more; else, and where only the cluster has GPUs, a session is opened.
 
     Raises:
-        RunError: another process writes there.
+        RunError: another process writes there, or took over a lease that this one could not renew.
         CorpusError: parts failed (the others are kept), more pairs than `max_rejects` could not be used, or another corpus lies there.
     """
     found = find_finished(source, path)
     if found is not None:
         return found
-    with exclusive(storage.join(path, PARTS)) if storage.is_local(path) else nullcontext():
-        return _write_missing(source, path, settings, resources, retry_failed=retry_failed, max_rejects=max_rejects)
+    with exclusive(storage.join(path, PARTS)) as held:
+        found = find_finished(source, path)  # by whoever held it until now
+        return found or _write_missing(source, path, settings, resources, held, retry_failed=retry_failed, max_rejects=max_rejects)
 
 
 def _write_missing(
-    source: Source | RawSource, path: str, settings: CorpusSettings, resources: Resources, *, retry_failed: bool, max_rejects: int
+    source: Source | RawSource, path: str, settings: CorpusSettings, resources: Resources, held: Held, *, retry_failed: bool, max_rejects: int
 ) -> PairedCorpus | RawCorpus:
     parts = plan_parts(source.num_rows, rows_per_file=settings.rows_per_file)
     missing = unfinished(source, path, parts, retry_failed=retry_failed)
@@ -81,14 +82,15 @@ def _write_missing(
     on_gpu = resources.use_gpu and isinstance(source.read, EncodedRows)
     if len(missing) <= len(SPLITS) and (not on_gpu or torch.cuda.is_available()):
         outcomes = ((part, *write_outcome(source, path, part)) for part in missing)
-        _gather(outcomes, path, rejected, num_parts=len(missing), max_rejects=max_rejects)
+        _gather(outcomes, path, held, rejected, num_parts=len(missing), max_rejects=max_rejects)
     else:
         with open_session(resources) as session:
             check_shared(session, path)
             placement = place_writers(session, settings, num_parts=len(missing), on_gpu=on_gpu)
             # closed before the session is: what still runs behind it would start a Ray of its own
             with closing(write_parts(source, path, missing, placement)) as written:
-                _gather(written, path, rejected, num_parts=len(missing), max_rejects=max_rejects)
+                _gather(written, path, held, rejected, num_parts=len(missing), max_rejects=max_rejects)
+    held()
     return finish(source, path, parts)
 
 
@@ -111,11 +113,12 @@ def write_parts(source: Source | RawSource, path: str, parts: Sequence[Part], pl
         raise unwrap(error) from error
 
 
-def _gather(outcomes: Iterator[tuple[Part, int, str]], path: str, rejected: int, *, num_parts: int, max_rejects: int) -> None:
+def _gather(outcomes: Iterator[tuple[Part, int, str]], path: str, held: Held, rejected: int, *, num_parts: int, max_rejects: int) -> None:
     failed: dict[str, str] = {}
     _check_rejects(path, rejected, max_rejects)
     metrics.queue_depth(num_parts, work="write")
     for number, (part, left_out, error) in enumerate(outcomes, start=1):
+        held()
         rejected += left_out
         metrics.rejects(left_out, corpus=path)
         metrics.queue_depth(num_parts - number, work="write")

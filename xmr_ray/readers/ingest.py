@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 
 from xmr_ray.corpus.open import PairedCorpus
-from xmr_ray.corpus.parts import Part, plan_parts, read_failures, read_reports, suggest_row_group, version_of, write_failure, write_part
+from xmr_ray.corpus.parts import PARTS, Part, plan_parts, read_failures, read_reports, suggest_row_group, version_of, write_failure, write_part
 from xmr_ray.corpus.raw import RawSchema
 from xmr_ray.corpus.raw_corpus import RawCorpus
 from xmr_ray.corpus.schema import MANIFEST_FILE, RAW_MANIFEST_FILE, CorpusSchema
 from xmr_ray.corpus.sinks import PairSink, RawSink, finish_corpus, finish_raw
 from xmr_ray.corpus.source import RawSource, Source
 from xmr_ray.errors import CorpusError, XmrError
+from xmr_ray.runs.lock import exclusive
 from xmr_ray.storage import exists, join
 
 log = logging.getLogger(__name__)
@@ -95,15 +96,19 @@ def ingest(source: Source, path: str, *, rows_per_file: int = ROWS_PER_FILE, row
     `row_group_rows` is how many pairs are read and scored together, chosen by the number of training pairs if None.
 
     Raises:
+        RunError: another process writes there.
         CorpusError: another corpus lies at `path`, or the source holds what must not be in a corpus; then nothing opens as a corpus.
     """
     if row_group_rows is not None and row_group_rows < 1:
         raise CorpusError(f"row_group_rows={row_group_rows} must be at least 1")
     found = find_finished(source, path)
     if found is None:
-        parts = plan_parts(source.num_rows, rows_per_file=rows_per_file)
-        for part in unfinished(source, path, parts):
-            write(source, path, part, row_group_rows=row_group_rows)
-        found = finish(source, path, parts)
+        with exclusive(join(path, PARTS)) as held:
+            found = find_finished(source, path)  # by whoever held it until now
+            parts = plan_parts(source.num_rows, rows_per_file=rows_per_file) if found is None else ()
+            for part in unfinished(source, path, parts):
+                write(source, path, part, row_group_rows=row_group_rows)
+            held()
+            found = found or finish(source, path, parts)
     assert isinstance(found, PairedCorpus)
     return found

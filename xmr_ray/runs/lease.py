@@ -1,4 +1,6 @@
-"""A lease: who works on a run in an object store, where no kernel holds a lock. It has an owner, a number that only grows, and an expiry.
+"""A lease: who works on a run or writes a corpus in an object store, where no kernel holds a lock.
+
+It has an owner, a number that only grows, and an expiry.
 
 The owner renews it from a thread. A lease that is not renewed any more is taken over with the next number, by a conditional write: of several
 who try, one succeeds. An owner who was cut off learns of it at its next renewal, or by its own clock: `held` then raises, and receipts are not
@@ -43,7 +45,7 @@ class Term:
             content = json.loads(data)
             return cls(str(content["owner"]), int(content["number"]), float(content["expires"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{url}: is no lease ({error}); if nobody works on the run, remove the file and start again") from error
+            raise RunError(f"{url}: is no lease ({error}); if nobody works there, remove the file and start again") from error
 
 
 class Lease:
@@ -64,7 +66,7 @@ class Lease:
         """
         if self._lost or time.monotonic() >= self._until:
             why = "another process has taken it over" if self._lost else f"it could not be renewed for {EXPIRY_S:g} s"
-            raise RunError(f"{self._url}: the lease of this run is lost ({why}), nothing more is written; start again to go on")
+            raise RunError(f"{self._url}: the lease is lost ({why}), nothing more is written; start again to go on")
         return {"owner": self._term.owner, "number": str(self._term.number)}
 
     def release(self) -> None:
@@ -135,7 +137,7 @@ def _confirmed(url: str, mine: Term, taken_at: float) -> Lease:
     """The lease just written; a store that ignores conditions is found out by creating it a second time."""
     found = object_store.read(url)
     if found is None or found.data != mine.to_json():
-        raise RunError(f"{url}: another process has taken this run at the same moment; wait for it or end it")
+        raise RunError(f"{url}: another process has begun here at the same moment; wait for it or end it")
     if object_store.create(url, b"{}"):
-        raise StorageError(f"{url}: this store overwrites where a conditional write must be refused; runs cannot lie here, only corpora")
+        raise StorageError(f"{url}: this store overwrites where a conditional write must be refused; runs and corpora can be read here, not written")
     return Lease(url, mine, found.tag, taken_at)
