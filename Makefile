@@ -37,8 +37,9 @@ test: $(DEV_STAMP)  ## install, then all tests, with at least 90 % coverage; mos
 test-integration: $(INTEGRATION)/.installed $(LABEL_STUDIO)/.installed $(MOTO)/.installed  ## install a browser, servers and weights, then the tests that need them
 	XMR_LABEL_STUDIO_PYTHON=$(CURDIR)/$(LABEL_STUDIO)/bin/python XMR_MOTO_PYTHON=$(CURDIR)/$(MOTO)/bin/python $(INTEGRATION)/bin/python -m pytest -m integration
 
-faults: $(DEV_STAMP)  ## the long gear of the fault runner, from where it stopped: 1,000 schedules of the loop, 20 on real clusters
+faults: $(DEV_STAMP)  ## the long gear of the fault runner, from where it stopped: 1,000 schedules of the loop, 100 of arms that share people, 20 on real clusters
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/faults/loop_faults.py --schedules 1000 --seed $(SEED) --progress .faults/loop.jsonl
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/faults/sharing_faults.py --schedules 100 --seed $(SEED) --progress .faults/sharing.jsonl
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/faults/cluster_faults.py --schedules 20 --seed $(SEED) --progress .faults/cluster.jsonl
 
 fast: $(DEV_STAMP)  ## the tests that start no other processes

@@ -210,15 +210,8 @@ def compare(story, found, expected, folder):
         story.wrong.append(f"bought twice {twice[:3]}, lost {lost[:3]}, bought {sum(bought.values())} of {sum(PURCHASES)}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schedules", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--progress", help="file that remembers which schedules were run")
-    parser.add_argument("--replay", type=int, help="run this one schedule, keep its folder, tell its faults")
-    options = parser.parse_args()
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    root = tempfile.mkdtemp(prefix="xmr-faults-", dir=place)
+def begin(root, seed):
+    """What plays schedule `index` in a folder below `root`."""
 
     @cache
     def whole(strategy, people):
@@ -230,11 +223,25 @@ def main():
         return read_results(case, folder, Story()), outcome.moments
 
     def run(index):
-        case = case_of(options.seed, index, lambda strategy, people: whole(strategy, people)[1])
+        case = case_of(seed, index, lambda strategy, people: whole(strategy, people)[1])
         folder = f"{root}/{index}"
         Path(folder).mkdir()
         return case, play(case, folder, whole(case.strategy, case.people)[0]), folder
 
+    return run
+
+
+def command(doc, begin):
+    """The command line of a runner, whose schedules `begin(root, seed)` plays."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--progress", help="file that remembers which schedules were run")
+    parser.add_argument("--replay", type=int, help="run this one schedule, keep its folder, tell its faults")
+    options = parser.parse_args()
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    root = tempfile.mkdtemp(prefix="xmr-faults-", dir=place)
+    run = begin(root, options.seed)
     if options.replay is not None:
         case, story, folder = run(options.replay)
         sys.stdout.write(f"{case}\n{dict(story.counts)}\n" + "\n".join(story.wrong or ["as uninterrupted"]) + f"\nkept in {folder}\n")
@@ -272,4 +279,4 @@ def run_all(options, run):
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, begin)
