@@ -30,6 +30,8 @@ finish() {
 trap finish EXIT
 
 PORT=$(free_port) DASHBOARD=$(free_port)
+# a head takes two ports whose numbers are fixed otherwise: beside another Ray on the machine their metrics would be refused
+export AUTOSCALER_METRIC_PORT=$(free_port) DASHBOARD_METRIC_PORT=$(free_port)
 ray start --head --block --num-cpus=0 --port="$PORT" --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD" \
     --dashboard-agent-listen-port="$(free_port)" --object-store-memory=150000000 --temp-dir="$TEMP" --disable-usage-stats >"$OUT/head.log" 2>&1 &
 PIDS+=($!)
@@ -74,18 +76,26 @@ for _ in $(seq 300); do [ -e "$OUT/hurt/drill/entropy-s0/rounds/001/selection.pa
 for one in $(below "$VICTIM") "$VICTIM"; do kill -9 "$one" 2>/dev/null || true; done
 echo "node with process $VICTIM killed in round 1; job: $(state_of hurt)"
 python - "$TEMP" "$OUT/metrics.txt" <<'PY'
-import json, pathlib, sys, urllib.request
-found = {}
-targets = json.loads(next(pathlib.Path(sys.argv[1]).rglob("prom_metrics_service_discovery.json")).read_text())
-for target in (one for group in targets for one in group["targets"]):
+import json, os, pathlib, sys, time, urllib.request
+others = {os.environ["AUTOSCALER_METRIC_PORT"]: "autoscaler", os.environ["DASHBOARD_METRIC_PORT"]: "dashboard"}
+path = next(pathlib.Path(sys.argv[1]).rglob("prom_metrics_service_discovery.json"))
+targets, deadline = [], time.monotonic() + 60
+while len(targets) != 3 + len(others) and time.monotonic() < deadline:  # until Ray no longer names the node that was killed
+    time.sleep(1)
+    targets = [one for group in json.loads(path.read_text()) for one in group["targets"]]
+found, ours, refused = {}, [], 0
+for target in targets:
+    name = f"{others.get(target.rpartition(':')[2], 'node')} {target}"
     try:
-        text = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode()
+        lines = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode().splitlines()
     except OSError as error:
-        print(f"metrics of {target}: {error}")
+        refused, found[name] = refused + 1, str(error)
         continue
-    found[target] = [line for line in text.splitlines() if line.startswith("ray_xmr_ray_")]
-pathlib.Path(sys.argv[2]).write_text("\n".join(line for lines in found.values() for line in lines) + "\n")
-print("metrics:", {target: len(lines) for target, lines in found.items()})
+    mine = [line for line in lines if line.startswith("ray_xmr_ray_")]
+    ours, found[name] = ours + mine, f"{len(lines)} lines, {len(mine)} of ours"
+pathlib.Path(sys.argv[2]).write_text("\n".join(ours) + "\n")
+print(f"metrics: {len(targets)} targets, {refused} refused: {found}")
+sys.exit(bool(refused) or not ours)
 PY
 wait_for hurt
 ray job logs --address "$JOBS" hurt >"$OUT/hurt.log" 2>&1

@@ -2,7 +2,8 @@
 
 It has an owner, a number that only grows, and an expiry. The owner renews it from a thread. A lease that is not renewed any more is taken over
 with the next number, by a conditional write: of several who try, one succeeds. An owner who was cut off learns of it at its next renewal, or by
-its own clock: `held` then raises, and receipts and manifests are not written. Clocks never decide about a receipt: it is created exclusively, whoever believes to hold the lease.
+its own clock: `held` then raises, and receipts and manifests are not written. Clocks never decide about a receipt: it is created exclusively,
+whoever believes to hold the lease.
 """
 
 import json
