@@ -8,6 +8,7 @@ import pytest
 from xmr_ray.errors import CheckpointError, LedgerError, RunError
 from xmr_ray.labels.annotators import Answers, Pending
 from xmr_ray.labels.ledger import HOLDER, read_receipt
+from xmr_ray.loop import mend
 from xmr_ray.loop.mend import reclose_purchases, relearn
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.state import restore
@@ -59,7 +60,7 @@ def test_a_receipt_whose_selection_is_gone_too_needs_a_backup(make_run):
         reclose_purchases(run)
 
 
-def test_what_an_earlier_round_lost_is_made_again_with_the_labels_that_it_had(make_run):
+def test_what_an_earlier_round_lost_is_made_again_with_the_labels_that_it_had(make_run, monkeypatch):
     run = make_run()
     run_rounds(run)
     place = run.directory.round(1)
@@ -68,6 +69,9 @@ def test_what_an_earlier_round_lost_is_made_again_with_the_labels_that_it_had(ma
     again = make_run()
     assert relearn(again, restore(run.directory)) == 1
     assert again.engine.calls == ["evaluate 1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(mend, "read_receipt", None)
+        assert relearn(again, restore(run.directory)) == 0, "where every report is there, no receipt is read for it"
     shutil.rmtree(Path(place.networks).parent)
     Path(place.report).unlink()
     again = make_run()

@@ -12,6 +12,7 @@ from xmr_ray.labels.answers import append_answers, read_answers
 from xmr_ray.labels.files import FilesAnnotator
 from xmr_ray.labels.ledger import read_receipt
 from xmr_ray.labels.questions import Answer, Question
+from xmr_ray.loop import sharing
 from xmr_ray.loop.answering import take_answers
 from xmr_ray.loop.run import run_rounds
 from xmr_ray.loop.sharing import Others, Sharing
@@ -122,7 +123,6 @@ def test_answered_in_any_order_and_in_parts_every_arm_ends_as_with_the_oracle(te
 
 @pytest.mark.parametrize("moment", ["before answers are taken over", "after they were", "before the page", "before the receipt", "after the receipt"])
 def test_killed_while_it_takes_over_a_run_ends_as_one_that_was_not(team, make_run, truth, monkeypatch, moment):
-    import xmr_ray.loop.sharing as sharing
     import xmr_ray.loop.steps as steps
 
     def dying(real, *, late):
@@ -208,6 +208,20 @@ def test_of_two_answers_the_own_one_stays_unless_the_other_is_a_later_revision(t
     append_answers(mine, [Answer(1, (4,))], source="test", correct=True)
     assert others.take_over(mine, [1, 2, 4, 5])[1] == Answer(1, (4,), revision=4), "mine is later still"
     assert len(storage.list_names(storage.join(mine, "answers"))) == files + 2
+
+
+def test_answers_of_rounds_that_are_paid_are_read_once_those_of_the_newest_always(tmp_path, monkeypatch):
+    other = purchase(tmp_path, "other", 0, [1, 2], answers=[Answer(1, (1,)), Answer(2, (1,))], closed=True)
+    purchase(tmp_path, "other", 1, [3, 4], answers=[Answer(3, (3,))])
+    read = []
+    monkeypatch.setattr(sharing, "read_answers", lambda folder: read.append(folder) or read_answers(folder))
+    others, mine = Others((other,), ()), [str(tmp_path / f"mine-{k}" / "rounds" / "000") for k in range(3)]
+    assert others.take_over(mine[0], [1, 3, 4]).keys() == {1, 3}
+    append_answers(other.round(1).path, [Answer(4, ())], source="test")
+    assert others.take_over(mine[1], [2, 3, 4]).keys() == {2, 3, 4}
+    purchase(tmp_path, "other", 2, [5], answers=[Answer(5, ())])
+    assert others.take_over(mine[2], [1, 4, 5]).keys() == {1, 4, 5}, "the second round is an earlier one now, and read once more"
+    assert [read.count(other.round(k).path) for k in range(3)] == [1, 3, 1]
 
 
 def test_whose_turn_came_first_asks_whatever_its_round_and_a_paid_purchase_asks_for_nothing(tmp_path):

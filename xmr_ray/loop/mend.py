@@ -1,7 +1,5 @@
 """What was lost from a run directory and follows from the rest of it is made again."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from xmr_ray import storage
@@ -37,12 +35,13 @@ def reclose_purchases(run: Run) -> int:
 
 def relearn(run: Run, state: LoopState) -> int:
     """Learn again in every round before the last that had labels to learn from and has no report; returns how many."""
+    reported = {report["round"] for report in state.history}
+    lacking = [index for index in range(len(state.ledger.sizes) - 1) if index not in reported]
     ledger, told = LabelLedger(), 0
-    for index in range(len(state.ledger.sizes) - 1):
-        place = run.directory.round(index)
-        ledger = ledger.enter(read_receipt(place.receipt))
+    for index in range(max(lacking, default=-1) + 1):
+        ledger = ledger.enter(read_receipt(run.directory.round(index).receipt))
         earlier = LoopState(ledger)
-        if not storage.exists(place.report) and len(labels_for(run, earlier)[0]):
-            learn(run, replace(earlier, history=()))
+        if index in lacking and len(labels_for(run, earlier)[0]):
+            learn(run, earlier)
             told += 1
     return told

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 from xmr_ray import seals, storage
@@ -33,8 +34,8 @@ class Others:
         """
         wanted, kept = list(pair_ids), read_answers(folder)
         for directory in (*self.before, *self.after):
-            found = _answers_of(directory)
-            if told := [found[pair_id] for pair_id in wanted if pair_id in found and _counts(found[pair_id], kept.get(pair_id))]:
+            found = _answers_of(directory, wanted)
+            if told := [answer for answer in found.values() if _counts(answer, kept.get(answer.pair_id))]:
                 append_answers(folder, told, source=f"run {PurePosixPath(directory.path).name}", correct=True)
                 log.info("step=take_over folder=%s from=%s answers=%d", folder, directory.path, len(told))
                 kept = read_answers(folder)
@@ -77,12 +78,17 @@ class Sharing:
         return self._people.collect()
 
 
-def _answers_of(directory: RunDirectory) -> dict[int, Answer]:
-    """Every answer that a run was given, by pair."""
-    found: dict[int, Answer] = {}
-    for place in directory.rounds():
-        found = {**read_answers(place.path), **found}
-    return found
+def _answers_of(directory: RunDirectory, wanted: Iterable[int]) -> dict[int, Answer]:
+    """What a run was answered about some pairs, by pair."""
+    *paid, newest = [place.path for place in directory.rounds()] or [""]
+    given = [*map(_paid_answers, paid), read_answers(newest) if newest else {}]
+    return {pair_id: answers[pair_id] for answers in reversed(given) for pair_id in wanted if pair_id in answers}
+
+
+@cache
+def _paid_answers(folder: str) -> Mapping[int, Answer]:
+    """The answers of a round that another one follows: it has its receipt, so they stay as they are, and are read once."""
+    return read_answers(folder)
 
 
 def _waiting(directory: RunDirectory) -> RoundDirectory | None:
