@@ -77,6 +77,7 @@ def call(environment, *arguments):
 
 
 def test_pictures_and_a_table_on_s3_become_a_corpus_on_s3(environment, endpoint, tmp_path):
+    pytest.importorskip("obstore")
     rows = ["image,text,tags,part"]
     for number in range(50):
         put(endpoint, f"pictures/{number}.png", picture(number))
@@ -109,6 +110,7 @@ def test_pictures_and_a_table_on_s3_become_a_corpus_on_s3(environment, endpoint,
 
 
 def test_a_parquet_dataset_on_s3_is_ingested_and_a_run_reads_its_corpus_there(environment, endpoint, tmp_path):
+    pytest.importorskip("obstore")
     reader = {"kind": "synthetic", "num_train": 120, "num_validation": 0, "num_test": 30, "image_dim": 6, "text_dim": 5}
     first = {"name": "a", "corpus": {"path": "s3://bucket/corpora/a", "reader": reader}}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(first))
