@@ -145,16 +145,18 @@ SPACE = {"strategy.lambda_": {"kind": "log_uniform", "low": 1, "high": 9}}
 
 
 def test_a_search_and_the_split_that_measures_by_default_leave_old_fingerprints_as_they_were():
-    plain, searched, validated = (
-        expand(validate(content, where="test"))[0].fingerprint("c")
+    plain, searched, validated, mixed = (
+        expand(validate({"training": {"targets": {"neighbours": 0}}, **content}, where="test"))[0].fingerprint("c")
         for content in (
             {"strategy": {"kind": "entropy"}},
             {"strategy": {"kind": "entropy"}, "tune": {"space": {"training.targets.trust": {"kind": "uniform", "low": 0.2, "high": 1.0}}}},
             {"strategy": {"kind": "entropy"}, "evaluation": {"split": "validation"}},
+            {"strategy": {"kind": "entropy"}, "training": {}},
         )
     )
     assert plain == searched != validated
-    # of a run that was begun before there were searches
+    assert plain != mixed, "neighbours change results"
+    # of a run that was begun before there were searches, and before predictions were averaged with neighbours'
     assert plain == "4636eeb54e39b109414e603cea0cbe69a72fcb8365ec2e5121074c8dbe9f691a"
 
 

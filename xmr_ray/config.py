@@ -179,6 +179,10 @@ class ArmRun(Settings):
             del shown["evaluation"]["held_out"]
         if shown["evaluation"]["split"] == "test":
             del shown["evaluation"]["split"]
+        targets = shown["training"]["targets"]
+        if not targets["neighbours"]:  # as before there were any
+            for name in ("neighbours", "neighbour_weight", "neighbour_sample"):
+                del targets[name]
         content = [shown, self.seed, self.arm == FULL, corpus_fingerprint]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -9,7 +9,6 @@ from xmr_ray.geometry.hashing import hash_sample
 from xmr_ray.scoring.outputs import ScoredPairs, file_of, is_current, write_scored
 from xmr_ray.scoring.points import (
     PointSource,
-    feature_points,
     gather_points,
     hellinger_points,
     join_points,
@@ -18,7 +17,7 @@ from xmr_ray.scoring.points import (
     version_of,
     write_columns,
 )
-from xmr_ray.types import Descriptor, FeatureStatistics, PairBatch, ScoreBlock
+from xmr_ray.types import Descriptor, ScoreBlock
 
 DRAWN = {"size": 70, "seed": 3, "round_index": 2, "purpose": "test"}
 
@@ -111,16 +110,3 @@ def test_feature_points_are_both_modalities_standardised_and_of_equal_length(tin
         rows.append(np.concatenate([side / np.linalg.norm(side) for side in sides]) / np.sqrt(2))
     np.testing.assert_allclose(found.points_BD, rows, atol=1e-5)
     np.testing.assert_array_equal(found.ids_B, source.read_ids(descriptor))
-
-
-def test_wide_features_are_projected_and_keep_who_is_near_whom():
-    rng = np.random.default_rng(1)
-    images, texts = rng.normal(size=(40, 600)).astype(np.float32), rng.normal(size=(40, 300)).astype(np.float32)
-    images[1], texts[1] = images[0] + 0.05 * images[2], texts[0]
-    statistics = FeatureStatistics(np.zeros(600, np.float32), np.ones(600, np.float32), np.zeros(300, np.float32), np.ones(300, np.float32))
-    points = feature_points(PairBatch(np.arange(40), images, texts, "f32", "f32"), statistics)
-    assert points.shape == (40, 128)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
-    distances = np.linalg.norm(points - points[0], axis=1)
-    assert distances[1] < 0.1
-    assert distances[2:].min() > 1

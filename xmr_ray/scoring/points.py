@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from xmr_ray import seals, storage
 from xmr_ray.corpus.open import PairedCorpus
 from xmr_ray.errors import StrategyError
-from xmr_ray.geometry.hashing import derive_key, hash_sample
-from xmr_ray.geometry.projection import project_randomly, scale_to_unit
+from xmr_ray.geometry.features import feature_points
+from xmr_ray.geometry.hashing import hash_sample
 from xmr_ray.scoring.outputs import file_of, read_matrices
-from xmr_ray.types import Descriptor, FeatureStatistics, Floats, Ids, PairBatch
+from xmr_ray.types import Descriptor, Floats, Ids
 
 # feature: both modalities' standardised features side by side, which no network has seen; fused: mean of the fused Gaussian; embedding: mean
 # of both unit embeddings, for networks without Gaussian heads; prediction: stage 1's probabilities, where Euclidean distance is Hellinger's.
 Space = Literal["feature", "fused", "embedding", "prediction"]
-FEATURE_COMPONENTS = 128
-_SMALLEST_STD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class PointSource:
         """The points of one descriptor, in its order; raises `StrategyError` if one is not finite."""
         if self.space == "feature":
             batch = self._corpus.read(descriptor)
-            ids_B, points_BD = batch.pair_ids_B, feature_points(batch, self._corpus.statistics())
+            ids_B, points_BD = batch.pair_ids_B, feature_points(batch.images(), batch.texts(), self._corpus.statistics())
         elif self.space == "fused":
             ids_B, found = read_matrices(self.root, "embeddings", descriptor, ("fused_mean",))
             points_BD = found["fused_mean"]
@@ -84,24 +82,6 @@ class PointSource:
     def _corpus(self) -> PairedCorpus:
         assert self.corpus is not None, "space 'feature' reads the corpus"
         return self.corpus
-
-
-def feature_points(batch: PairBatch, statistics: FeatureStatistics) -> Floats:
-    """Both modalities in one space (B, 128 or fewer), rows of length 1; the same in every round and for every seed.
-
-    Each is standardised and scaled to unit rows, so that both count equally; side by side, they are projected at random where they are wider.
-    """
-    joined_BD = np.hstack(
-        [
-            scale_to_unit(_standardised(batch.images(), statistics.image_mean_I, statistics.image_std_I)),
-            scale_to_unit(_standardised(batch.texts(), statistics.text_mean_T, statistics.text_std_T)),
-        ]
-    )
-    return scale_to_unit(project_randomly(joined_BD, components=FEATURE_COMPONENTS, key=derive_key("feature points")))
-
-
-def _standardised(features_BW: Floats, mean_W: Floats, std_W: Floats) -> Floats:
-    return np.asarray((features_BW - mean_W) / np.where(std_W > _SMALLEST_STD, std_W, 1), np.float32)
 
 
 def hellinger_points(probabilities_BC: Floats, *, multi_label: bool) -> Floats:

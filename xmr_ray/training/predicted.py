@@ -4,6 +4,7 @@ import torch
 
 from xmr_ray.networks import LabelPredictor
 from xmr_ray.training.label_predictor import BLOCK, FitContext, predict_logits
+from xmr_ray.training.neighbours import NeighbourMean
 from xmr_ray.training.open_set import distrust_beyond
 from xmr_ray.training.rows import RowBatch, Rows
 from xmr_ray.training.targets import Targets, TargetSettings, predicted_targets, with_bought
@@ -26,7 +27,8 @@ class Known:
 class Predicted:
     """Predicted probabilities as targets, bought labels over them. Probabilities of resident rows are computed once, of streamed ones by batch.
 
-    `thresholds_C` is needed by `class_prior`; a prediction whose normalised entropy is above `entropy_limit` gets no trust.
+    `neighbours` average each prediction with those of the nearest pairs. `thresholds_C` is needed by `class_prior`; a pair of whose own
+    prediction the normalised entropy is above `entropy_limit` gets no trust.
     """
 
     def __init__(
@@ -38,30 +40,36 @@ class Predicted:
         *,
         thresholds_C: torch.Tensor | None,
         entropy_limit: float | None = None,
+        neighbours: NeighbourMean | None = None,
     ) -> None:
         self._predictor, self._settings, self._bought, self._context = predictor, settings, bought, context
-        self._thresholds_C, self._entropy_limit = thresholds_C, entropy_limit
-        self._probabilities_NC: torch.Tensor | None = None
+        self._thresholds_C, self._entropy_limit, self._neighbours = thresholds_C, entropy_limit, neighbours
+        self._own_NC: torch.Tensor | None = None
+        self._mixed_NC: torch.Tensor | None = None
 
     def remember(self, rows: Rows) -> None:
         """Compute the probabilities of all rows that this rank holds, if it holds them."""
         if rows.resident:
             parts = [self._predict(block) for block in rows.blocks(BLOCK)]
-            self._probabilities_NC = torch.cat([*parts, torch.zeros(0 if parts else 1, self._context.dims.num_classes)])
+            none = torch.zeros(0 if parts else 1, self._context.dims.num_classes)
+            self._own_NC = torch.cat([*(own_BC for own_BC, _ in parts), none])
+            self._mixed_NC = self._own_NC if self._neighbours is None else torch.cat([*(mixed_BC for _, mixed_BC in parts), none])
 
     def __call__(self, batch: RowBatch) -> Targets:
         """Targets and trust of a batch, on the CPU."""
-        if self._probabilities_NC is not None and batch.positions_B is not None:
-            probabilities_BC = self._probabilities_NC[batch.positions_B]
+        if self._own_NC is not None and self._mixed_NC is not None and batch.positions_B is not None:
+            own_BC, mixed_BC = self._own_NC[batch.positions_B], self._mixed_NC[batch.positions_B]
         else:
-            probabilities_BC = self._predict(batch)
+            own_BC, mixed_BC = self._predict(batch)
         multi_label = self._context.dims.multi_label
-        targets = predicted_targets(probabilities_BC, self._settings, multi_label=multi_label, thresholds_C=self._thresholds_C)
+        targets = predicted_targets(mixed_BC, self._settings, multi_label=multi_label, thresholds_C=self._thresholds_C)
         if self._entropy_limit is not None:
-            targets = distrust_beyond(targets, probabilities_BC, self._entropy_limit, multi_label=multi_label)
+            targets = distrust_beyond(targets, own_BC, self._entropy_limit, multi_label=multi_label)
         return with_bought(targets, batch.pair_ids_B, self._bought)
 
-    def _predict(self, batch: RowBatch) -> torch.Tensor:
+    def _predict(self, batch: RowBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probabilities of stage 1 alone, and averaged with neighbours'."""
         logits = next(predict_logits(self._predictor, iter([batch]), self._context))
         with torch.no_grad():
-            return self._predictor.fuse(logits).cpu()
+            own_BC = self._predictor.fuse(logits).cpu()
+        return own_BC, own_BC if self._neighbours is None else self._neighbours(batch, own_BC)

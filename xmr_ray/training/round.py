@@ -21,6 +21,7 @@ from xmr_ray.training.bought import gather_pairs
 from xmr_ray.training.common_space import CommonSpaceSettings, SpaceFit, SpaceHooks, State
 from xmr_ray.training.gaussian import HeadSettings, fit_heads
 from xmr_ray.training.label_predictor import FitContext, Labelled, LabelPredictorSettings, PredictorFit, fit_label_predictor
+from xmr_ray.training.neighbours import sample_neighbours
 from xmr_ray.training.open_set import entropy_limit
 from xmr_ray.training.precision import Precision, choose_precision
 from xmr_ray.training.predicted import Known, Predicted
@@ -238,7 +239,9 @@ class _Fit:
         targets: Callable[[RowBatch], Targets]
         if config.use_predicted:
             limit = stage_1["numbers"].get("open_set_entropy")
-            predicted = Predicted(predictor, config.targets, bought, context, thresholds_C=stage_1["thresholds_C"], entropy_limit=limit)
+            near = sample_neighbours(config.targets, self.corpus, predictor, bought, context)
+            told = {"thresholds_C": stage_1["thresholds_C"], "entropy_limit": limit, "neighbours": near}
+            predicted = Predicted(predictor, config.targets, bought, context, **told)
             predicted.remember(rows)
             targets, num_rows = predicted, self.corpus.num_pairs("train")
         else:
