@@ -88,7 +88,7 @@ def test_what_waits_shrinks_with_every_descriptor(seen):
 
 def test_parts_that_wait_and_pairs_left_out_are_told(seen):
     part = SimpleNamespace(name="train/pairs-00000")
-    _gather(iter([(part, 3, ""), (part, 0, "")]), "/data/mine/", 0, num_parts=2, max_rejects=5)
+    _gather(iter([(part, 3, ""), (part, 0, "")]), "/data/mine/", dict, 0, num_parts=2, max_rejects=5)
     assert [(name, value) for name, _, value, _ in seen] == [
         ("xmr_ray_queue_depth", 2),
         ("xmr_ray_rejects", 3),
