@@ -1,15 +1,11 @@
 """The short gear of the fault runner over the loop, in processes of its own because it forks; `make faults` runs the long one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 # What the product must not do, done to it before the runner looks.
 BROKEN = {
@@ -60,15 +56,8 @@ print(len(told), told[:1])
 """
 
 
-def run(*arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False)
-    assert done.stderr == "", done.stderr
-    return done
-
-
 @pytest.mark.slow
-def test_hurt_at_moments_drawn_from_a_seed_it_ends_as_if_uninterrupted_and_goes_on_where_it_was(tmp_path):
+def test_hurt_at_moments_drawn_from_a_seed_it_ends_as_if_uninterrupted_and_goes_on_where_it_was(tmp_path, run):
     progress = tmp_path / "p.jsonl"
     command = (str(HERE / "loop_faults.py"), "--seed", "6", "--progress", str(progress), "--schedules")
     assert run(*command, "3").returncode == 0
@@ -91,13 +80,13 @@ def test_hurt_at_moments_drawn_from_a_seed_it_ends_as_if_uninterrupted_and_goes_
         ("another choice after every start", [[["kill-before", at]] for at in (20, 22)]),
     ],
 )
-def test_a_product_that_is_broken_on_purpose_is_caught(tmp_path, broken, faults):
+def test_a_product_that_is_broken_on_purpose_is_caught(tmp_path, run, broken, faults):
     done = run("-c", CONTROL.format(here=str(HERE), folder=str(tmp_path), broken=BROKEN[broken], faults=faults))
     assert int(done.stdout.split()[0]) > 0, done.stdout
 
 
 @pytest.mark.slow
-def test_a_schedule_that_goes_wrong_fails_the_runner_and_says_how_to_see_it_again(tmp_path):
+def test_a_schedule_that_goes_wrong_fails_the_runner_and_says_how_to_see_it_again(tmp_path, run):
     progress = tmp_path / "p.jsonl"
     progress.write_text(json.dumps({"seed": 0, "index": 0, "wrong": ["x"], "counts": {}, "faults": []}) + "\n")
     done = run(str(HERE / "loop_faults.py"), "--schedules", "1", "--progress", str(progress))

@@ -1,15 +1,11 @@
 """The short gear of the fault runner over two arms that share people, in processes of its own because it forks; `make faults` runs the long one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 # What the product must not do, done to it before the runner looks.
 BROKEN = {
     "every arm asks for all that it wants": "Others.asked = lambda self, place, pair_ids: frozenset()",
@@ -48,15 +44,8 @@ for index in (0, 1):
 """
 
 
-def run(*arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False)
-    assert done.stderr == "", done.stderr
-    return done
-
-
 @pytest.mark.slow
-def test_two_arms_that_share_people_end_as_if_uninterrupted_and_nobody_is_asked_twice(tmp_path):
+def test_two_arms_that_share_people_end_as_if_uninterrupted_and_nobody_is_asked_twice(tmp_path, run):
     done = run(str(HERE / "sharing_faults.py"), "--seed", "3", "--progress", str(tmp_path / "p.jsonl"), "--schedules", "6")
     assert done.returncode == 0, done.stdout
     counts = json.loads(done.stdout.splitlines()[-1])
@@ -67,6 +56,6 @@ def test_two_arms_that_share_people_end_as_if_uninterrupted_and_nobody_is_asked_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_product_that_is_broken_on_purpose_is_caught(tmp_path, broken):
+def test_a_product_that_is_broken_on_purpose_is_caught(tmp_path, run, broken):
     done = run("-c", CONTROL.format(here=str(HERE), folder=str(tmp_path), broken=BROKEN[broken]))
     assert done.stdout.strip(), "nothing was noticed"
