@@ -50,6 +50,12 @@ def pools(draw):
     return ScoreBlock(ids, {part: value() for part in PARTS} | place), ids[rng.random(num) < draw(st.sampled_from([0.0, 0.2, 0.8]))]
 
 
+def density_bin(value):
+    """Densities of one bin, 1/4096 of the power of two below them, have one rank."""
+    fraction, exponent = math.frexp(value)
+    return exponent, int(fraction * 2**13)
+
+
 class Slow:
     """The rule over all pairs at once, in plain Python: fractions, dictionaries, sorted lists."""
 
@@ -79,7 +85,9 @@ class Slow:
             for row in pool:
                 row["informativeness"] += weight / sum(weights.values()) * (float(Fraction(row[part]) - mean) / spread) if spread > 1e-9 else 0.0
         for row in pool:
-            row["rank"] = (sum(o["density"] < row["density"] for o in pool) + 0.5 * sum(o["density"] == row["density"] for o in pool)) / len(pool)
+            same = sum(density_bin(o["density"]) == density_bin(row["density"]) for o in pool)
+            below = sum(o["density"] < row["density"] for o in pool if density_bin(o["density"]) != density_bin(row["density"]))
+            row["rank"] = (below + 0.5 * same) / len(pool)
             row["utility"] = row["informativeness"]
             if self.strategy.variant == "penalised":
                 row["utility"] -= self.strategy.density_weight * row["rank"]

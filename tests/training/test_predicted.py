@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmr_ray.networks import NetworkDims, TwoBranch
+from xmr_ray.networks import NetworkDims, TwoBranch, TwoTower
 from xmr_ray.training.label_predictor import FitContext
 from xmr_ray.training.open_set import normalised_entropy
 from xmr_ray.training.predicted import Known, Predicted
@@ -19,20 +19,28 @@ def source(tiny_corpus, buy):
     network = TwoBranch(hidden=8).build(dims)
     network.set_statistics(statistics)
     bought = buy(tiny_corpus, 50)
-    return (
-        lambda limit=None: Predicted(network, TargetSettings(sharpness=1), bought, context, thresholds_C=None, entropy_limit=limit),
-        network,
-        bought,
-    )
+    teacher = TwoTower(hidden=8, common=4).build(dims)
+    teacher.set_statistics(statistics)
+
+    def make(limit=None, *, follow=None, remember=None):
+        settings = TargetSettings(sharpness=1, student_sharpness=2)
+        found = Predicted(network, settings, bought, context, thresholds_C=None, entropy_limit=limit)
+        if remember is not None:
+            found.remember(remember)
+        if follow is not None:
+            found.follow(teacher.eval(), follow)
+        return found
+
+    make.teacher = teacher
+    return make, network, bought
 
 
-def test_remembered_and_streamed_targets_are_the_same_function(tiny_corpus, source):
+@pytest.mark.parametrize("follow", [False, True])
+def test_remembered_and_streamed_targets_are_the_same_function(tiny_corpus, source, follow):
     make, _, _ = source
     resident = ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0)
     streamed = StreamedRows(lambda epoch: iter(tiny_corpus.descriptors("train")), tiny_corpus.read, ranks=Ranks.single(), seed=0)
-    remembered, computed = make(), make()
-    remembered.remember(resident)
-    computed.remember(streamed)
+    remembered, computed = (make(remember=rows, follow=rows if follow else None) for rows in (resident, streamed))
     by_id = {}
     for rows, targets in ((resident, remembered), (streamed, computed)):
         for batch in rows.epoch(0, 64):
@@ -58,13 +66,31 @@ def test_bought_rows_have_their_labels_and_the_others_their_probabilities(tiny_c
     assert found.trust_BC[~known].unique().tolist() == [0.5]
 
 
-def test_pairs_of_no_known_class_have_no_trust_unless_they_were_bought(tiny_corpus, source):
+def test_after_the_first_fit_targets_are_the_mean_with_its_modalities_and_bought_labels_stay(tiny_corpus, source):
     make, network, bought = source
-    batch = next(ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0).blocks(1000))
+    rows = ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0)
+    batch = next(rows.blocks(1000))
+    found = make(follow=rows, remember=rows)(batch)
+    known = bought.positions(batch.pair_ids_B) >= 0
+    with torch.no_grad():
+        image, text = (logits.double().numpy() for logits in make.teacher(batch.image_BI, batch.text_BT)[2:4])
+        own = network.eval().probabilities(batch.image_BI, batch.text_BT).double().numpy()
+    mean = own / 2 + (1 / (1 + np.exp(-image)) + 1 / (1 + np.exp(-text))) / 4
+    expected = mean**2 / (mean**2 + (1 - mean) ** 2)
+    assert np.array_equal(found.targets_BC[known], bought.dense(batch.pair_ids_B[known], num_classes=5))
+    np.testing.assert_allclose(found.targets_BC[~known], expected[~known], atol=1e-6)
+    assert (found.targets_BC - make()(batch).targets_BC).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_pairs_of_no_known_class_have_no_trust_unless_they_were_bought(tiny_corpus, source, follow):
+    make, network, bought = source
+    rows = ResidentRows(tiny_corpus, ranks=Ranks.single(), seed=0)
+    batch = next(rows.blocks(1000))
     entropy = normalised_entropy(network.eval().probabilities(batch.image_BI, batch.text_BT), multi_label=True)
     limit = entropy.median().item()
     known, beyond = torch.from_numpy(bought.positions(batch.pair_ids_B) >= 0), entropy > limit
-    found, plain = make(limit)(batch), make()(batch)
+    found, plain = (make(limit, follow=rows if follow else None)(batch) for limit in (limit, None))
     assert (known & beyond).any()
     assert found.trust_BC[known].unique().tolist() == [1.0]
     assert found.trust_BC[~known & beyond].unique().tolist() == [0.0]

@@ -58,6 +58,23 @@ def test_predicted_labels_can_be_left_out(tiny_corpus, fit, weights):
     assert alone.summary["epochs"] == -(-40 * 64 // 60)
 
 
+def test_the_common_space_is_fitted_twice_where_a_label_is_predicted(tiny_corpus, fit, weights):
+    twice, once = fit(tiny_corpus), fit(tiny_corpus, changes={"targets": {"distil": False}})
+    assert not torch.equal(weights(twice.networks), weights(once.networks))
+    assert twice.summary["teacher_epochs"] == twice.summary["epochs"] == once.summary["epochs"]
+    assert [numbers.get("teacher", 0.0) for numbers in twice.history if numbers["stage"] == 2] == [1.0] * 5 + [0.0] * 5
+    for changes, num in (({"use_predicted": False}, 60), ({}, 600), ({"targets": {"distil": False}}, 60)):
+        assert "teacher_epochs" not in fit(tiny_corpus, num=num, changes=changes).summary
+
+
+def test_the_second_fit_learns_from_the_first_one_alone(tiny_corpus, fit, weights):
+    changed = {"student_sharpness": 4.0}
+    plain, sharper = (fit(tiny_corpus, changes={"targets": targets}) for targets in ({}, changed))
+    one, other = ([numbers["loss"] for numbers in found.history if numbers.get("teacher")] for found in (plain, sharper))
+    assert one == other, "the first fit does not know of it"
+    assert not torch.equal(weights(plain.networks), weights(sharper.networks))
+
+
 def test_summary_and_history_tell_what_was_chosen(tiny_corpus, fit):
     told = []
     found = fit(tiny_corpus, on_epoch=told.append)
@@ -77,7 +94,7 @@ def test_same_arguments_same_weights_and_no_random_state_is_left(tiny_corpus, fi
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("die_after", [1, 2, 4])
+@pytest.mark.parametrize("die_after", [1, 2, 4, 6, 8])  # after stage 1, in the first fit of stage 2, after it, in the second
 @pytest.mark.parametrize("validation", ["cross_fit", "split"])
 def test_an_interrupted_fit_ends_with_the_same_weights(tiny_corpus, fit, weights, buy, tmp_path, die_after, validation):
     arguments = {"changes": {"checkpoint_every": 1, "validation": validation}, "validation": buy(tiny_corpus, 80, split="validation")}
@@ -112,8 +129,10 @@ def test_streamed_rows_learn_as_resident_ones_do(tiny_corpus, fit):
 def test_a_validation_split_is_looked_at_in_both_stages(tiny_corpus, fit, buy):
     validation = buy(tiny_corpus, 80, split="validation")
     found = fit(tiny_corpus, changes={"validation": "split"}, validation=validation)
-    figures = [numbers["validation_map"] for numbers in found.history if "validation_map" in numbers]
-    assert len(figures) >= 3
+    figures, teacher = (
+        [n["validation_map"] for n in found.history if "validation_map" in n and ("teacher" in n) is which] for which in (False, True)
+    )
+    assert min(len(figures), len(teacher)) >= 3
     assert retrieval(found.networks, tiny_corpus, "validation") == pytest.approx(max(figures), abs=1e-6)
 
 

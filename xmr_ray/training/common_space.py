@@ -78,13 +78,16 @@ class _Progress:
 class SpaceFit:
     """One fit of stage 2; `run` may begin from the state of an interrupted one and then ends with the same weights.
 
-    It starts from the weights of `previous` where that is given; raises `CheckpointError` if they do not fit.
+    It starts from the weights of `previous` where that is given; raises `CheckpointError` if they do not fit. Fits of another `name` draw
+    other random numbers.
     """
 
-    def __init__(self, settings: CommonSpaceSettings, context: FitContext, *, num_rows: int, previous: CommonSpace | None = None) -> None:
-        self.settings, self._context, self._num_rows = settings, context, num_rows
+    def __init__(
+        self, settings: CommonSpaceSettings, context: FitContext, *, num_rows: int, previous: CommonSpace | None = None, name: str = "common_space"
+    ) -> None:
+        self.settings, self._context, self._num_rows, self._name = settings, context, num_rows, name
         self.num_epochs = settings.num_epochs(num_rows)
-        with seeded(context.device, *context.key("common_space")):
+        with seeded(context.device, *context.key(name)):
             self.network = settings.network.build(context.dims)
         if previous is not None:
             start_from(self.network, previous)
@@ -141,7 +144,7 @@ class SpaceFit:
     def _epoch(self, rows: Rows, targets: Callable[[RowBatch], Targets]) -> dict[str, float]:
         context, total, steps = self._context, torch.zeros((), device=self._context.device), 0
         all_rows = float(self.num_epochs * self._num_rows)
-        with seeded(context.device, *context.key("common_space", self._now.epoch, context.ranks.rank)):
+        with seeded(context.device, *context.key(self._name, self._now.epoch, context.ranks.rank)):
             for batch in rows.epoch(self._now.epoch, self.settings.batch_size):
                 loss = self._batch_loss(batch, targets(batch))
                 self._stepper.step(loss, self._now.rows_seen / all_rows)

@@ -1,8 +1,8 @@
-"""Where the targets of stage 2 come from: the label predictor and what was bought, or bought labels alone."""
+"""Where the targets of stage 2 come from: the label predictor or a common space that it taught, and what was bought; or bought labels alone."""
 
 import torch
 
-from xmr_ray.networks import LabelPredictor
+from xmr_ray.networks import CommonSpace, LabelPredictor
 from xmr_ray.training.label_predictor import BLOCK, FitContext, predict_logits
 from xmr_ray.training.neighbours import NeighbourMean
 from xmr_ray.training.open_set import distrust_beyond
@@ -27,8 +27,8 @@ class Known:
 class Predicted:
     """Predicted probabilities as targets, bought labels over them. Probabilities of resident rows are computed once, of streamed ones by batch.
 
-    `neighbours` average each prediction with those of the nearest pairs. `thresholds_C` is needed by `class_prior`; a pair of whose own
-    prediction the normalised entropy is above `entropy_limit` gets no trust.
+    `neighbours` average each prediction with those of the nearest pairs. `thresholds_C` is needed by `class_prior`; a pair of whose prediction
+    in stage 1 the normalised entropy is above `entropy_limit` gets no trust.
     """
 
     def __init__(
@@ -44,32 +44,50 @@ class Predicted:
     ) -> None:
         self._predictor, self._settings, self._bought, self._context = predictor, settings, bought, context
         self._thresholds_C, self._entropy_limit, self._neighbours = thresholds_C, entropy_limit, neighbours
-        self._own_NC: torch.Tensor | None = None
-        self._mixed_NC: torch.Tensor | None = None
+        self._teacher: CommonSpace | None = None
+        self._held: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def remember(self, rows: Rows) -> None:
         """Compute the probabilities of all rows that this rank holds, if it holds them."""
         if rows.resident:
-            parts = [self._predict(block) for block in rows.blocks(BLOCK)]
-            none = torch.zeros(0 if parts else 1, self._context.dims.num_classes)
-            self._own_NC = torch.cat([*(own_BC for own_BC, _ in parts), none])
-            self._mixed_NC = self._own_NC if self._neighbours is None else torch.cat([*(mixed_BC for _, mixed_BC in parts), none])
+            none = torch.zeros(1, self._context.dims.num_classes)
+            parts = [self._predict(block) for block in rows.blocks(BLOCK)] or [(none, none)]
+            self._held = torch.cat([own_BC for own_BC, _ in parts]), torch.cat([taught_BC for _, taught_BC in parts])
+
+    def follow(self, teacher: CommonSpace, rows: Rows) -> None:
+        """From now on give soft targets from the mean of these probabilities and those of a common space that learnt from them ([BornAgain])."""
+        self._teacher, self._settings = teacher, self._settings.of_student()
+        if self._held is not None:
+            own_NC, taught_NC = self._held
+            parts = [modality_mean(teacher, block, self._context) for block in rows.blocks(BLOCK)]
+            self._held = own_NC, torch.lerp(taught_NC, torch.cat(parts), 0.5) if parts else taught_NC
 
     def __call__(self, batch: RowBatch) -> Targets:
         """Targets and trust of a batch, on the CPU."""
-        if self._own_NC is not None and self._mixed_NC is not None and batch.positions_B is not None:
-            own_BC, mixed_BC = self._own_NC[batch.positions_B], self._mixed_NC[batch.positions_B]
+        if self._held is not None and batch.positions_B is not None:
+            own_BC, taught_BC = (held_NC[batch.positions_B] for held_NC in self._held)
         else:
-            own_BC, mixed_BC = self._predict(batch)
+            own_BC, taught_BC = self._predict(batch)
         multi_label = self._context.dims.multi_label
-        targets = predicted_targets(mixed_BC, self._settings, multi_label=multi_label, thresholds_C=self._thresholds_C)
+        targets = predicted_targets(taught_BC, self._settings, multi_label=multi_label, thresholds_C=self._thresholds_C)
         if self._entropy_limit is not None:
             targets = distrust_beyond(targets, own_BC, self._entropy_limit, multi_label=multi_label)
         return with_bought(targets, batch.pair_ids_B, self._bought)
 
     def _predict(self, batch: RowBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities of stage 1 alone, and averaged with neighbours'."""
+        """Probabilities of stage 1 alone, and those that teach."""
         logits = next(predict_logits(self._predictor, iter([batch]), self._context))
         with torch.no_grad():
             own_BC = self._predictor.fuse(logits).cpu()
-        return own_BC, own_BC if self._neighbours is None else self._neighbours(batch, own_BC)
+        taught_BC = own_BC if self._neighbours is None else self._neighbours(batch, own_BC)
+        if self._teacher is not None:
+            taught_BC = torch.lerp(taught_BC, modality_mean(self._teacher, batch, self._context), 0.5)
+        return own_BC, taught_BC
+
+
+def modality_mean(space: CommonSpace, batch: RowBatch, context: FitContext) -> torch.Tensor:
+    """Mean of the class probabilities (B, C) that a finished common space gives each modality, on the CPU."""
+    image_BI, text_BT = (features.to(context.device, non_blocking=True) for features in (batch.image_BI, batch.text_BT))
+    with torch.no_grad(), torch.autocast(context.device.type, torch.bfloat16, enabled=context.precision == "bf16"):
+        _, _, image_BC, text_BC = space.embed(image_BI, text_BT)
+    return ((image_BC + text_BC) / 2).cpu()

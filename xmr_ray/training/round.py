@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from xmr_ray.training.targets import Targets, TargetSettings, prior_thresholds
 from xmr_ray.types import LabelSet, Split
 
 log = logging.getLogger(__name__)
+Network = TypeVar("Network", LabelPredictor, CommonSpace)
 _SAVES = 4
 _ADVICE = "check the corpus with `xmr-ray doctor` for features that are no numbers, lower learning_rate, or set training.precision=f32"
 
@@ -113,7 +114,7 @@ def fit_round(
         predictor, stage_1 = fit.stage_1(labelled, held_out, state, rows=rows)
         space, epochs = fit.stage_2(predictor, labelled, bought, rows=rows, held_out=held_out, stage_1=stage_1, state=state)
         gaussian = fit.heads(space) if heads else None
-    summary = {**stage_1["numbers"], "epochs": epochs, "precision": fit.context.precision, "num_bought": len(bought), **_told(gaussian)}
+    summary = {**stage_1["numbers"], **epochs, "precision": fit.context.precision, "num_bought": len(bought), **_told(gaussian)}
     return RoundFit(RoundNetworks(predictor, space, gaussian).eval(), tuple(fit.history), summary)
 
 
@@ -182,7 +183,7 @@ class _Fit:
     def stage_1(self, labelled: Labelled, held_out: Labelled | None, state: State | None, *, rows: Rows) -> tuple[LabelPredictor, State]:
         """The label predictor, fitted or restored, and the part of the state that restores it."""
         if state is not None:
-            return self._restored_predictor(state["stage_1"]), state["stage_1"]
+            return self._restored(self.config.label_predictor.network.build, state["stage_1"]["weights"]), state["stage_1"]
         previous = None if self.previous is None else self.previous.label_predictor
         fit = fit_label_predictor(
             self.config.label_predictor, labelled, self.context, validation=held_out, on_check=self.tell, unlabelled=rows, previous=previous
@@ -194,7 +195,7 @@ class _Fit:
             thresholds_C = prior_thresholds(fit.held_out_BC, fit.held_out_labels_BC)
         stage_1 = {"weights": fit.network.state_dict(), "numbers": numbers, "thresholds_C": thresholds_C}
         if self._checkpoints is not None:
-            self._checkpoints.save({"stage_1": stage_1, "stage_2": None})
+            self._checkpoints.save({"stage_1": stage_1})
         log.info("step=label_predictor bought=%d %s", len(labelled), " ".join(f"{name}={value:.4g}" for name, value in numbers.items()))
         return fit.network, stage_1
 
@@ -212,11 +213,11 @@ class _Fit:
                 numbers["open_set_entropy"] = float(self.context.ranks.first(torch.tensor(limit, dtype=torch.float64)))
         return numbers
 
-    def _restored_predictor(self, stage_1: State) -> LabelPredictor:
+    def _restored(self, build: Callable[[NetworkDims], Network], weights: dict[str, torch.Tensor]) -> Network:
         with torch.random.fork_rng(devices=[]):
-            network = self.config.label_predictor.network.build(self.context.dims)
+            network = build(self.context.dims)
         try:
-            network.load_state_dict(stage_1["weights"])
+            network.load_state_dict(weights)
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
                 f"the saved state of this fit does not fit its configuration ({error}); remove it to start the fit again"
@@ -233,27 +234,48 @@ class _Fit:
         held_out: Labelled | None,
         stage_1: State,
         state: State | None,
+    ) -> tuple[CommonSpace, dict[str, int]]:
+        """The common space, and the number of epochs of each fit."""
+        settings, context, num_pairs = self.config.targets, self.context, self.corpus.num_pairs("train")
+        saved: State = {"stage_1": stage_1, "teacher": None, "stage_2": None} | (state or {})
+        if not self.config.use_predicted:
+            space, epochs = self._space("common_space", Known(labelled.labels_LC), labelled.rows, len(labelled), held_out, saved)
+            return space, {"epochs": epochs}
+        near = sample_neighbours(settings, self.corpus, predictor, bought, context)
+        told = {"thresholds_C": stage_1["thresholds_C"], "entropy_limit": stage_1["numbers"].get("open_set_entropy")}
+        predicted = Predicted(predictor, settings, bought, context, **told, neighbours=near)
+        predicted.remember(rows)
+        numbers: dict[str, int] = {}
+        if settings.distil and len(bought) < num_pairs:
+            if saved["teacher"] is None:
+                teacher, epochs = self._space("teacher", predicted, rows, num_pairs, held_out, saved)
+                saved |= {"teacher": {"weights": teacher.state_dict(), "epochs": epochs}, "stage_2": None}
+                if self._checkpoints is not None:
+                    self._checkpoints.save(saved)
+            teacher = self._restored(self.config.common_space.network.build, saved["teacher"]["weights"])
+            predicted.follow(teacher, rows)
+            numbers["teacher_epochs"] = saved["teacher"]["epochs"]
+        space, epochs = self._space("common_space", predicted, rows, num_pairs, held_out, saved)
+        return space, numbers | {"epochs": epochs}
+
+    def _space(
+        self,
+        name: Literal["teacher", "common_space"],
+        targets: Callable[[RowBatch], Targets],
+        rows: Rows,
+        num_rows: int,
+        held_out: Labelled | None,
+        saved: State,
     ) -> tuple[CommonSpace, int]:
-        """The common space and the number of its epochs."""
-        config, context = self.config, self.context
-        targets: Callable[[RowBatch], Targets]
-        if config.use_predicted:
-            limit = stage_1["numbers"].get("open_set_entropy")
-            near = sample_neighbours(config.targets, self.corpus, predictor, bought, context)
-            told = {"thresholds_C": stage_1["thresholds_C"], "entropy_limit": limit, "neighbours": near}
-            predicted = Predicted(predictor, config.targets, bought, context, **told)
-            predicted.remember(rows)
-            targets, num_rows = predicted, self.corpus.num_pairs("train")
-        else:
-            targets, rows, num_rows = Known(labelled.labels_LC), labelled.rows, len(labelled)
+        """One fit of stage 2, from `saved["stage_2"]` where that is not None, and the number of its epochs."""
         previous = None if self.previous is None else self.previous.common_space
-        fit = SpaceFit(config.common_space, context, num_rows=num_rows, previous=previous)
-        if state is not None and state["stage_2"] is not None:
-            fit.restore(state["stage_2"])
-        every = config.checkpoint_every or max(1, fit.num_epochs // _SAVES)
-        save = None if self._checkpoints is None else self._saver(self._checkpoints, stage_1)
-        validate = None if held_out is None else _validator(held_out, context)
-        space = fit.run(rows, targets, SpaceHooks(self.tell, save, every, validate))
+        fit = SpaceFit(self.config.common_space, self.context, num_rows=num_rows, previous=previous, name=name)
+        if saved["stage_2"] is not None:
+            fit.restore(saved["stage_2"])
+        every = self.config.checkpoint_every or max(1, fit.num_epochs // _SAVES)
+        validate = None if held_out is None else _validator(held_out, self.context)
+        which = {"teacher": 1.0} if name == "teacher" else {}
+        space = fit.run(rows, targets, SpaceHooks(lambda numbers: self.tell(numbers | which), self._saver(saved), every, validate))
         _require_finite(space, "stage 2")
         return space, fit.epochs_run
 
@@ -264,9 +286,9 @@ class _Fit:
         _require_finite(heads, "the Gaussian heads")
         return heads
 
-    @staticmethod
-    def _saver(checkpoints: Checkpoints, stage_1: State) -> Callable[[State], None]:
-        return lambda stage_2: checkpoints.save({"stage_1": stage_1, "stage_2": stage_2})
+    def _saver(self, saved: State) -> Callable[[State], None] | None:
+        checkpoints = self._checkpoints
+        return None if checkpoints is None else lambda stage_2: checkpoints.save(saved | {"stage_2": stage_2})
 
 
 def _require_finite(network: LabelPredictor | CommonSpace | GaussianHeads, stage: str) -> None:
