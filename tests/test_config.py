@@ -145,8 +145,7 @@ SPACE = {"strategy.lambda_": {"kind": "log_uniform", "low": 1, "high": 9}}
 
 
 def test_a_search_and_the_split_that_measures_by_default_leave_old_fingerprints_as_they_were():
-    before = {"neighbours": 0, "distil": False, "sharpness": 1.5}
-
+    before = {"neighbours": 0, "distil": False}
     plain, searched, validated, mixed = (
         expand(validate({"training": {"targets": before}, **content}, where="test"))[0].fingerprint("c")
         for content in (

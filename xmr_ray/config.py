@@ -184,7 +184,7 @@ class ArmRun(Settings):
             for name in ("neighbours", "neighbour_weight", "neighbour_sample"):
                 del targets[name]
         if not targets["distil"]:  # as before the common space was fitted twice
-            del targets["distil"], targets["student_sharpness"]
+            del targets["distil"]
         content = [shown, self.seed, self.arm == FULL, corpus_fingerprint]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

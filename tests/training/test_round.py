@@ -67,14 +67,6 @@ def test_the_common_space_is_fitted_twice_where_a_label_is_predicted(tiny_corpus
         assert "teacher_epochs" not in fit(tiny_corpus, num=num, changes=changes).summary
 
 
-def test_the_second_fit_learns_from_the_first_one_alone(tiny_corpus, fit, weights):
-    changed = {"student_sharpness": 4.0}
-    plain, sharper = (fit(tiny_corpus, changes={"targets": targets}) for targets in ({}, changed))
-    one, other = ([numbers["loss"] for numbers in found.history if numbers.get("teacher")] for found in (plain, sharper))
-    assert one == other, "the first fit does not know of it"
-    assert not torch.equal(weights(plain.networks), weights(sharper.networks))
-
-
 def test_summary_and_history_tell_what_was_chosen(tiny_corpus, fit):
     told = []
     found = fit(tiny_corpus, on_epoch=told.append)

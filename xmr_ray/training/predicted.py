@@ -56,7 +56,7 @@ class Predicted:
 
     def follow(self, teacher: CommonSpace, rows: Rows) -> None:
         """From now on give soft targets from the mean of these probabilities and those of a common space that learnt from them ([BornAgain])."""
-        self._teacher, self._settings = teacher, self._settings.of_student()
+        self._teacher, self._settings = teacher, self._settings.model_copy(update={"kind": "soft"})
         if self._held is not None:
             own_NC, taught_NC = self._held
             parts = [modality_mean(teacher, block, self._context) for block in rows.blocks(BLOCK)]

@@ -29,7 +29,7 @@ class TargetSettings(Settings):
     """
 
     kind: Literal["soft", "hard", "confident", "dual", "class_prior"] = "soft"
-    sharpness: float = Field(default=3.0, gt=0, description="factor of the log-odds of soft targets; above 1 makes them surer")
+    sharpness: float = Field(default=1.5, gt=0, description="factor of the log-odds of soft targets; above 1 makes them surer")
     trust: float = Field(default=0.5, gt=0, le=1, description="trust of a predicted entry; a bought one has 1")
     confident_from: float = Field(default=0.7, gt=0, le=1, description="lowest probability of the likeliest class (confident)")
     positive_from: float = Field(default=0.7, ge=0, le=1, description="lowest probability of a positive entry (dual)")
@@ -38,13 +38,8 @@ class TargetSettings(Settings):
     neighbour_weight: float = Field(default=0.5, ge=0, le=1, description="share of the neighbours' mean in that average")
     neighbour_sample: int = Field(default=4096, ge=1, description="train pairs, drawn by hash, among which neighbours are looked for")
     distil: bool = Field(default=True, description="fit the common space twice: the second learns from the first, too")
-    student_sharpness: float = Field(default=1.5, gt=0, description="the same factor for soft targets of the second fit (distil)")
     open_set: bool = Field(default=False, description="no trust in predictions of pairs that are less sure than nearly all held-out labelled ones")
     open_set_quantile: float = Field(default=0.95, gt=0, le=1, description="share of held-out labelled pairs that count as sure (open_set)")
-
-    def of_student(self) -> "TargetSettings":
-        """How the second of two fits is taught."""
-        return self.model_copy(update={"kind": "soft", "sharpness": self.student_sharpness})
 
 
 def predicted_targets(
