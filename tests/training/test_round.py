@@ -58,12 +58,12 @@ def test_predicted_labels_can_be_left_out(tiny_corpus, fit, weights):
     assert alone.summary["epochs"] == -(-40 * 64 // 60)
 
 
-def test_the_common_space_is_fitted_twice_where_a_label_is_predicted(tiny_corpus, fit, weights):
-    twice, once = fit(tiny_corpus), fit(tiny_corpus, changes={"targets": {"distil": False}})
+def test_distilling_fits_the_common_space_twice_where_a_label_is_predicted(tiny_corpus, fit, weights):
+    twice, once = fit(tiny_corpus, changes={"targets": {"distil": True}}), fit(tiny_corpus)
     assert not torch.equal(weights(twice.networks), weights(once.networks))
     assert twice.summary["teacher_epochs"] == twice.summary["epochs"] == once.summary["epochs"]
     assert [numbers.get("teacher", 0.0) for numbers in twice.history if numbers["stage"] == 2] == [1.0] * 5 + [0.0] * 5
-    for changes, num in (({"use_predicted": False}, 60), ({}, 600), ({"targets": {"distil": False}}, 60)):
+    for changes, num in (({"use_predicted": False, "targets": {"distil": True}}, 60), ({"targets": {"distil": True}}, 600), ({}, 60)):
         assert "teacher_epochs" not in fit(tiny_corpus, num=num, changes=changes).summary
 
 
@@ -89,7 +89,10 @@ def test_same_arguments_same_weights_and_no_random_state_is_left(tiny_corpus, fi
 @pytest.mark.parametrize("die_after", [1, 2, 4, 6, 8])  # after stage 1, in the first fit of stage 2, after it, in the second
 @pytest.mark.parametrize("validation", ["cross_fit", "split"])
 def test_an_interrupted_fit_ends_with_the_same_weights(tiny_corpus, fit, weights, buy, tmp_path, die_after, validation):
-    arguments = {"changes": {"checkpoint_every": 1, "validation": validation}, "validation": buy(tiny_corpus, 80, split="validation")}
+    arguments = {
+        "changes": {"checkpoint_every": 1, "validation": validation, "targets": {"distil": True}},
+        "validation": buy(tiny_corpus, 80, split="validation"),
+    }
     whole = fit(tiny_corpus, **arguments)
     checkpoints = Memory(die_after)
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +123,7 @@ def test_streamed_rows_learn_as_resident_ones_do(tiny_corpus, fit):
 
 def test_a_validation_split_is_looked_at_in_both_stages(tiny_corpus, fit, buy):
     validation = buy(tiny_corpus, 80, split="validation")
-    found = fit(tiny_corpus, changes={"validation": "split"}, validation=validation)
+    found = fit(tiny_corpus, changes={"validation": "split", "targets": {"distil": True}}, validation=validation)
     figures, teacher = (
         [n["validation_map"] for n in found.history if "validation_map" in n and ("teacher" in n) is which] for which in (False, True)
     )

@@ -37,7 +37,7 @@ class TargetSettings(Settings):
     neighbours: int = Field(default=10, ge=0, description="nearest pairs whose predictions a prediction is averaged with (not class_prior); 0: none")
     neighbour_weight: float = Field(default=0.5, ge=0, le=1, description="share of the neighbours' mean in that average")
     neighbour_sample: int = Field(default=4096, ge=1, description="train pairs, drawn by hash, among which neighbours are looked for")
-    distil: bool = Field(default=True, description="fit the common space twice: the second learns from the first, too")
+    distil: bool = Field(default=False, description="fit the common space twice: the second learns from the first, too")
     open_set: bool = Field(default=False, description="no trust in predictions of pairs that are less sure than nearly all held-out labelled ones")
     open_set_quantile: float = Field(default=0.95, gt=0, le=1, description="share of held-out labelled pairs that count as sure (open_set)")
 
